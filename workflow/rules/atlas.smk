@@ -1,0 +1,32 @@
+"""atlas: proteins and cells on one map, and the clusters they form."""
+
+
+rule atlas:
+    input:
+        fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+    output:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        units="results/atlas/{model}/units.parquet",
+        clusters="results/atlas/{model}/clusters.tsv",
+        summary="results/summaries/atlas/{model}.json",
+    log:
+        "logs/atlas/{model}.log",
+    benchmark:
+        "results/benchmark/atlas/{model}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: 2
+    resources:
+        mem_mb=mb(8000),
+        runtime=240,
+    params:
+        settings=config["atlas"],
+        level=model_level,
+        code=code_digest("atlas"),
+    message:
+        "Mapping and clustering the proteins by {wildcards.model}"
+    script:
+        "../scripts/atlas.py"

@@ -1,0 +1,56 @@
+"""biology: what the clusters have in common, and which proteins differ from cell to cell."""
+
+
+rule enrich:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        gene_sets=config["biology"]["gene_sets"].values(),
+    output:
+        enrichment="results/biology/{model}/enrichment.tsv",
+        summary="results/summaries/enrich/{model}.json",
+    log:
+        "logs/enrich/{model}.log",
+    benchmark:
+        "results/benchmark/enrich/{model}.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=config["biology"],
+        code=code_digest("enrich"),
+    message:
+        "Asking what the clusters of {wildcards.model} have in common"
+    script:
+        "../scripts/enrich.py"
+
+
+rule heterogeneity:
+    input:
+        fields="results/catalog/fields.parquet",
+        cells=per_shard("results/cells/{shard}.parquet"),
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        predictions="results/evaluation/{model}/predictions.parquet",
+    output:
+        heterogeneity="results/biology/{model}/heterogeneity.tsv",
+        fields="results/biology/{model}/heterogeneity_fields.tsv",
+        summary="results/summaries/heterogeneity/{model}.json",
+    log:
+        "logs/heterogeneity/{model}.log",
+    benchmark:
+        "results/benchmark/heterogeneity/{model}.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=config["biology"],
+        code=code_digest("heterogeneity"),
+    message:
+        "Asking which proteins differ from cell to cell by {wildcards.model}"
+    script:
+        "../scripts/heterogeneity.py"

@@ -1,0 +1,42 @@
+"""catalog: which fields there are, in which version, and which shard works on each."""
+
+
+def tables(wildcards):
+    """An input: the tables that sources and curators write."""
+    named = [
+        source["table"]
+        for source in config["sources"].values()
+        if source["kind"] == "table"
+    ]
+    return named + ([config["overrides"]] if config["overrides"] else [])
+
+
+checkpoint catalog:
+    input:
+        tables,
+    output:
+        fields=update("results/catalog/fields.parquet"),
+        shards=update("results/catalog/shards.tsv"),
+        diff="results/catalog/release_diff.tsv",
+        left_out="results/catalog/left_out.tsv",
+        summary="results/summaries/catalog/run.json",
+    log:
+        "logs/catalog/run.log",
+    benchmark:
+        "results/benchmark/catalog/run.tsv"
+    conda:
+        "../envs/catalog.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=60,
+    params:
+        sources=config["sources"],
+        overrides=config["overrides"],
+        shard_fields=config["shards"]["fields"],
+        models=config["models"],
+        code=code_digest("catalog"),
+    message:
+        "Listing the fields of all sources"
+    script:
+        "../scripts/catalog.py"

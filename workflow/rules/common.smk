@@ -1,0 +1,203 @@
+"""What all rules share: the checked configuration, the shards, and what has to run again."""
+
+import sys
+
+# the library lies beside the scripts; the folder of this file tells where, also when the workflow is a module
+sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
+
+from wherein.digest import code_digest
+from wherein.overrides import overrides_for
+from wherein.settings import check_config, check_tables, for_source, models_of_source
+from wherein.shards import members_digest, read_shards
+
+SHARDS = "results/catalog/shards.tsv"
+
+check_config(config)
+if workflow.is_main_process:
+    check_tables(config)
+
+
+wildcard_constraints:
+    shard=r"[a-z0-9_]+-\d{4,}",
+    model=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
+
+
+def sources_of_kind(*kinds):
+    """Regular expression of the shards whose source is of one of these kinds."""
+    names = [
+        name for name, source in config["sources"].items() if source["kind"] in kinds
+    ]
+    return rf"({'|'.join(names)})-\d{{4,}}" if names else "(?!)"
+
+
+def source_of(wildcards):
+    """Name of the source that a shard belongs to."""
+    return wildcards.shard.rsplit("-", 1)[0]
+
+
+def source_settings(stage):
+    """A parameter: the settings of a stage for the source of the job's shard."""
+
+    def settings(wildcards):
+        return for_source(config, stage, source_of(wildcards))
+
+    return settings
+
+
+def source_config(wildcards):
+    """A parameter: the configuration of the source of the job's shard."""
+    return config["sources"][source_of(wildcards)]
+
+
+def shard_digest(wildcards):
+    """A parameter: changes when the members of the job's shard do, which by contract is never."""
+    shard = read_shards(SHARDS).get(wildcards.shard)
+    return members_digest(shard) if shard else "not in the shard table"
+
+
+def shards(model=None):
+    """Shards of the run, or those on which a model works. Waits for the catalog."""
+    checkpoints.catalog.get()
+    found = read_shards(SHARDS).values()
+    if model is None:
+        return [shard.name for shard in found if shard.source in config["sources"]]
+    return [
+        shard.name
+        for shard in found
+        if shard.source in config["sources"]
+        and model in models_of_source(config, shard.source)
+    ]
+
+
+def per_shard(pattern):
+    """An input: `pattern` for every shard, or for every shard of the job's model."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(shard=shard, **dict(wildcards))
+            for shard in shards(wildcards.get("model"))
+        ]
+
+    return paths
+
+
+def fields_in(shard):
+    """Number of fields in a shard: what memory and time grow with."""
+    found = read_shards(SHARDS).get(shard)
+    return len(found.members) if found else 1
+
+
+def minutes_per_field(seconds, base=10):
+    """A resource: minutes that a job on a shard may take, doubled when tried again."""
+
+    def runtime(wildcards, attempt):
+        return int(
+            (base + fields_in(wildcards.shard) * seconds / 60) * 2 ** (attempt - 1)
+        )
+
+    return runtime
+
+
+def mb(first, growth=2):
+    """A resource: megabytes of memory, times `growth` when tried again."""
+
+    def mem_mb(wildcards, attempt):
+        return int(first * growth ** (attempt - 1))
+
+    return mem_mb
+
+
+def overrides_of(stage):
+    """A parameter: the curator's words that this stage has to follow for the job's shard."""
+
+    def rows(wildcards):
+        shard = read_shards(SHARDS).get(wildcards.shard)
+        return overrides_for(config["overrides"], stage, shard) if shard else []
+
+    return rows
+
+
+def model_settings(wildcards):
+    """A parameter: the configuration of the job's model."""
+    return config["models"][wildcards.model]
+
+
+def model_level(wildcards):
+    """A parameter: whether the job's model describes cells or fields."""
+    return config["models"][wildcards.model]["level"]
+
+
+def weights_of(wildcards):
+    """An input: the weights that the job's model loads, if it loads any."""
+    name = config["models"][wildcards.model]["weights"]
+    return [] if name in (None, "untrained") else f"resources/weights/{name}.npz"
+
+
+def weights_file(wildcards):
+    """An input: the local file from which configuration says to take these weights."""
+    path = config["weights"].get(wildcards.weights)
+    return path if path else []
+
+
+def gpus_of(wildcards):
+    """A resource: networks ask for one GPU, unless the configuration keeps them on the processor."""
+    network = config["models"][wildcards.model]["kind"] != "classic"
+    return 1 if network and config["device"] != "cpu" else 0
+
+
+def simulated_shards(pattern):
+    """An input: `pattern` for every shard whose truth is known."""
+
+    def paths(wildcards):
+        known = [
+            shard
+            for shard in shards()
+            if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"
+        ]
+        return [pattern.format(shard=shard) for shard in known]
+
+    return paths
+
+
+def truth_of_model(wildcards):
+    """An input: the truth of the simulated shards among those of the job's model."""
+    known = [
+        shard
+        for shard in shards(wildcards.model)
+        if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"
+    ]
+    return [f"results/truth/{shard}" for shard in known]
+
+
+def evaluated(pattern):
+    """An input: `pattern` for every model that has a shard to work on."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(model=model) for model in config["models"] if shards(model)
+        ]
+
+    return paths
+
+
+def segmentation_scores(wildcards):
+    """An input: the scores of the segmentation, where truth is known."""
+    simulated = any(
+        source["kind"] == "simulated" for source in config["sources"].values()
+    )
+    return "results/evaluation/segmentation/scores.json" if simulated else []
+
+
+def run_summaries(wildcards):
+    """An input: the summaries of every job of the pixel stages and of the models."""
+    stages = ("download", "qc", "segment", "crop")
+    found = [
+        f"results/summaries/{stage}/{shard}.json"
+        for stage in stages
+        for shard in shards()
+    ]
+    for model in config["models"]:
+        found += [
+            f"results/summaries/embed/{model}/{shard}.json" for shard in shards(model)
+        ]
+    return found

@@ -1,0 +1,240 @@
+"""report: the ledger's balance, the figures, and the pages that people browse."""
+
+
+rule balance:
+    input:
+        fields="results/catalog/fields.parquet",
+        left_out="results/catalog/left_out.tsv",
+        files=per_shard("results/download/{shard}.parquet"),
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+    output:
+        balance=report(
+            "results/report/balance.tsv",
+            caption="../report/balance.rst",
+            category="Overview",
+            labels={"table": "the ledger's balance"},
+        ),
+        summary="results/summaries/balance/run.json",
+    log:
+        "logs/report/balance.log",
+    benchmark:
+        "results/benchmark/report/balance.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        code=code_digest("balance"),
+    message:
+        "Checking that no field and no cell was lost"
+    script:
+        "../scripts/balance.py"
+
+
+rule plot_qc:
+    input:
+        fields="results/catalog/fields.parquet",
+        files=per_shard("results/download/{shard}.parquet"),
+        qc=per_shard("results/qc/{shard}.parquet"),
+    output:
+        measures=report(
+            "results/report/figures/qc_measures.png",
+            caption="../report/qc_measures.rst",
+            category="Quality control",
+            labels={"figure": "measures of every field"},
+        ),
+        examples=report(
+            "results/report/figures/qc_examples.png",
+            caption="../report/qc_examples.rst",
+            category="Quality control",
+            labels={"figure": "passed and rejected fields"},
+        ),
+    log:
+        "logs/report/plot_qc.log",
+    benchmark:
+        "results/benchmark/report/plot_qc.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(3000),
+        runtime=60,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_qc"),
+    message:
+        "Drawing what quality control found"
+    script:
+        "../scripts/plot_qc.py"
+
+
+rule plot_segmentation:
+    input:
+        fields="results/catalog/fields.parquet",
+        files=per_shard("results/download/{shard}.parquet"),
+        qc=per_shard("results/qc/{shard}.parquet"),
+        masks=per_shard("results/masks/{shard}.zarr"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+    output:
+        overlays=report(
+            "results/report/figures/segmentation_overlays.png",
+            caption="../report/segmentation_overlays.rst",
+            category="Segmentation",
+            labels={"figure": "outlines over fields"},
+        ),
+        measures=report(
+            "results/report/figures/cells_measures.png",
+            caption="../report/cells_measures.rst",
+            category="Segmentation",
+            labels={"figure": "sizes and counts"},
+        ),
+    log:
+        "logs/report/plot_segmentation.log",
+    benchmark:
+        "results/benchmark/report/plot_segmentation.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(3000),
+        runtime=60,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_segmentation"),
+    message:
+        "Drawing outlines over fields"
+    script:
+        "../scripts/plot_segmentation.py"
+
+
+rule plot_model:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        units="results/atlas/{model}/units.parquet",
+        clusters="results/atlas/{model}/clusters.tsv",
+        classes="results/evaluation/{model}/classes.tsv",
+        scores="results/evaluation/{model}/scores.json",
+        enrichment="results/biology/{model}/enrichment.tsv",
+        heterogeneity="results/biology/{model}/heterogeneity.tsv",
+    output:
+        umap_units=report(
+            "results/report/figures/{model}/umap_units.png",
+            caption="../report/umap_units.rst",
+            category="Atlas",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "map of cells or fields"},
+        ),
+        umap_proteins=report(
+            "results/report/figures/{model}/umap_proteins.png",
+            caption="../report/umap_proteins.rst",
+            category="Atlas",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "map of proteins"},
+        ),
+        heatmap=report(
+            "results/report/figures/{model}/heatmap.png",
+            caption="../report/heatmap.rst",
+            category="Atlas",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "clustered heat map"},
+        ),
+        classes=report(
+            "results/report/figures/{model}/classes.png",
+            caption="../report/classes.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "scores per class"},
+        ),
+        enrichment=report(
+            "results/report/figures/{model}/enrichment.png",
+            caption="../report/enrichment.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "enrichment of clusters"},
+        ),
+        heterogeneity=report(
+            "results/report/figures/{model}/heterogeneity.png",
+            caption="../report/heterogeneity.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "differences from cell to cell"},
+        ),
+    log:
+        "logs/report/plot_model/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_model/{model}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        settings=config["report"],
+        level=model_level,
+        code=code_digest("plot_model"),
+    message:
+        "Drawing the maps of {wildcards.model}"
+    script:
+        "../scripts/plot_model.py"
+
+
+rule build_site:
+    input:
+        fields="results/catalog/fields.parquet",
+        left_out="results/catalog/left_out.tsv",
+        balance="results/report/balance.tsv",
+        files=per_shard("results/download/{shard}.parquet"),
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        crops=per_shard("results/crops/{shard}.zarr"),
+        summaries=run_summaries,
+        segmentation=segmentation_scores,
+        run_figures=[
+            "results/report/figures/qc_measures.png",
+            "results/report/figures/qc_examples.png",
+            "results/report/figures/segmentation_overlays.png",
+            "results/report/figures/cells_measures.png",
+        ],
+        model_figures=evaluated("results/report/figures/{model}/umap_proteins.png"),
+        units=evaluated("results/atlas/{model}/units.parquet"),
+        proteins=evaluated("results/atlas/{model}/proteins.h5ad"),
+        clusters=evaluated("results/atlas/{model}/clusters.tsv"),
+        scores=evaluated("results/evaluation/{model}/scores.json"),
+        classes=evaluated("results/evaluation/{model}/classes.tsv"),
+        predictions=evaluated("results/evaluation/{model}/predictions.parquet"),
+        enrichment=evaluated("results/biology/{model}/enrichment.tsv"),
+        heterogeneity=evaluated("results/biology/{model}/heterogeneity.tsv"),
+        heterogeneity_fields=evaluated(
+            "results/biology/{model}/heterogeneity_fields.tsv"
+        ),
+    output:
+        site=report(
+            directory("results/report/site"),
+            htmlindex="index.html",
+            caption="../report/site.rst",
+            category="Browse",
+            labels={"pages": "proteins, fields, maps, clusters"},
+        ),
+        summary="results/summaries/build_site/run.json",
+    log:
+        "logs/report/build_site.log",
+    benchmark:
+        "results/benchmark/report/build_site.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=config["report"],
+        sources=config["sources"],
+        models=config["models"],
+        code=code_digest("build_site"),
+    message:
+        "Building the pages"
+    script:
+        "../scripts/build_site.py"

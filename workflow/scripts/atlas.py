@@ -1,0 +1,22 @@
+"""Put proteins and cells on one map, and cluster the proteins."""
+
+from wherein.logs import open_log
+
+if __name__ == "__main__":
+    open_log(snakemake.log[0])
+
+    from wherein.analysis.atlas import build_atlas
+
+    build_atlas(
+        model=snakemake.wildcards.model,
+        level=snakemake.params.level,
+        fields=snakemake.input.fields,
+        qc=snakemake.input.qc,
+        cells=snakemake.input.cells,
+        embeddings=snakemake.input.embeddings,
+        settings=snakemake.params.settings,
+        proteins=snakemake.output.proteins,
+        units=snakemake.output.units,
+        clusters=snakemake.output.clusters,
+        summary=snakemake.output.summary,
+    )

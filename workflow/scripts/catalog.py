@@ -1,0 +1,20 @@
+"""List the fields of all sources, give new versions their shards, and say what changed."""
+
+from wherein.logs import open_log
+
+if __name__ == "__main__":
+    open_log(snakemake.log[0])
+
+    from wherein.catalog import build_catalog
+
+    build_catalog(
+        sources=snakemake.params.sources,
+        models=snakemake.params.models,
+        overrides=snakemake.params.overrides,
+        shard_fields=snakemake.params.shard_fields,
+        fields=snakemake.output.fields,
+        shards=snakemake.output.shards,
+        diff=snakemake.output.diff,
+        left_out=snakemake.output.left_out,
+        summary=snakemake.output.summary,
+    )

@@ -1,0 +1,16 @@
+"""Ask what the proteins of each cluster have in common."""
+
+from wherein.logs import open_log
+
+if __name__ == "__main__":
+    open_log(snakemake.log[0])
+
+    from wherein.analysis.enrichment import enrich_clusters
+
+    enrich_clusters(
+        model=snakemake.wildcards.model,
+        proteins=snakemake.input.proteins,
+        settings=snakemake.params.settings,
+        enrichment=snakemake.output.enrichment,
+        summary=snakemake.output.summary,
+    )

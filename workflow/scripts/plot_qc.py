@@ -1,0 +1,17 @@
+"""Draw what quality control measured, and fields that it passed and rejected."""
+
+from wherein.logs import open_log
+
+if __name__ == "__main__":
+    open_log(snakemake.log[0])
+
+    from wherein.views.qc import plot_qc
+
+    plot_qc(
+        fields=snakemake.input.fields,
+        files=snakemake.input.files,
+        qc=snakemake.input.qc,
+        settings=snakemake.params.settings,
+        measures=snakemake.output.measures,
+        examples=snakemake.output.examples,
+    )

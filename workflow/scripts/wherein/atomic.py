@@ -1,0 +1,52 @@
+"""Writing so that a reader sees the old content or the new, never a part."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends without an error.
+
+    Works for files and for folders (a Zarr store). What stood at `path` before is replaced.
+
+    Args:
+        path: the final name; its folder is made.
+
+    Yields:
+        A name in the same folder, on which nothing exists yet.
+
+    Raises:
+        FileNotFoundError: the block wrote nothing.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.{os.getpid()}.part")
+    _remove(partial)
+    try:
+        yield partial
+        if not partial.exists():
+            raise FileNotFoundError(f"nothing was written for {final}")
+        if partial.is_dir() and final.exists():
+            _remove(final)
+        os.replace(partial, final)
+    finally:
+        _remove(partial)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON with sorted keys, atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""Digests of content and of code, which tell Snakemake what has to run again."""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "wherein"
+SCRIPTS = Path(__file__).resolve().parent.parent
+
+
+def digest(content: Any, length: int = 12) -> str:
+    """Hexadecimal sha256 of JSON-able content, cut to `length` characters."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
+    """Digest of what a script runs: its own and its imported library modules' syntax trees.
+
+    Comments, docstrings and layout do not count, so that a better docstring retrains nothing.
+
+    Args:
+        script: name of a script without `.py`, in `scripts`.
+        scripts: the folder of the scripts, which holds the library.
+
+    Returns:
+        12 hexadecimal characters.
+    """
+    found = import_closure(scripts / f"{script}.py", scripts)
+    return digest([(str(path.relative_to(scripts)), _tree(path)) for path in sorted(found)])
+
+
+def import_closure(start: Path, scripts: Path = SCRIPTS) -> set[Path]:
+    """Files of the library that `start` imports, directly or not, at any depth of its code.
+
+    Args:
+        start: a Python file.
+        scripts: the folder that holds the library.
+
+    Returns:
+        Paths, `start` included.
+    """
+    found: set[Path] = set()
+    todo = [start]
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found.add(path)
+        todo.extend(_imports(path, scripts))
+    return found
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
+def _imports(path: Path, scripts: Path) -> tuple[Path, ...]:
+    names: set[str] = set()
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module)
+            # `from package import module` names a file only in its last part
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    files: set[Path] = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != PACKAGE:
+            continue
+        for depth in range(1, len(parts) + 1):
+            stem = scripts.joinpath(*parts[:depth])
+            files.update(file for file in (stem / "__init__.py", stem.with_suffix(".py")) if file.is_file())
+    return tuple(sorted(files))
+
+
+@cache
+def _tree(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]
+    return ast.dump(tree, include_attributes=False)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,60 @@
+"""Why a field or a cell is not in the result: each reason is named here, once."""
+
+KEPT = "kept"
+PASSED = "passed"
+REJECTED = "rejected"
+FAILED = "failed"
+
+DOWNLOAD_REASONS = {
+    "missing_file": "the file of a channel is not where the table says",
+    "no_address": "the table names no file for this role in this field",
+    "retired": "a newer version of this field, or its removal, retired it in the catalog",
+}
+"""Reasons of the stage download: they travel on into qc."""
+
+FIELD_REASONS = {
+    **DOWNLOAD_REASONS,
+    "corrupt": "a channel's file cannot be decoded",
+    "missing_channel": "a channel that the source has is not there for this field",
+    "size_mismatch": "the channels of the field differ in size",
+    "unsupported_format": "the file's format or axes cannot be read as they are",
+    "out_of_focus": "structures are blurred beyond what the cells' own size allows",
+    "low_contrast": "the protein channel uses too little of the source's intensity range",
+    "too_few_cells": "fewer whole cells than the source's minimum",
+    "empty": "no cells in the field",
+    "saturated": "too many pixels at the detector's maximum",
+    "channel_mismatch": "a channel does not fit the others: it comes from another field",
+    "swapped_roles": "a channel looks like another role's: check the configuration of roles",
+    "overridden": "a curator's word in config/overrides.tsv",
+}
+"""Reasons of the stage qc, in the order in which they are tried."""
+
+UNDECODABLE_REASONS = (
+    "missing_file",
+    "no_address",
+    "missing_channel",
+    "corrupt",
+    "size_mismatch",
+    "unsupported_format",
+)
+"""Reasons that count against the share of failed fields that stops a shard."""
+
+CELL_REASONS = {
+    "border": "the cell touches the border of the field",
+    "too_small": "cell or nucleus smaller than the source's minimum",
+    "too_large": "cell larger than the source's maximum",
+    "no_nucleus": "a cell without a nucleus",
+    "no_cell": "a nucleus without a cell around it",
+    "multinucleated": "more than one nucleus in a cell",
+    "exceeds_window": "the cell does not fit into the crop's window",
+    "small_sample": "too few cells in the whole sample",
+    "overridden": "a curator's word in config/overrides.tsv",
+}
+"""Reasons of the stage crop, in the order in which they are tried."""
+
+
+def check_reason(reason: str, allowed: dict[str, str]) -> str:
+    """Return `reason` if it is one of `allowed`, else raise ValueError naming both."""
+    if reason not in allowed:
+        raise ValueError(f"unknown reason {reason!r}: allowed are {', '.join(allowed)}")
+    return reason

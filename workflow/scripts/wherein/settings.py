@@ -1,0 +1,156 @@
+"""The configuration, checked before any job: what is wrong is said in one line, with what is allowed."""
+
+import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+
+STAGES_BY_SOURCE = ("qc", "segment", "crop")
+"""Stages whose settings a source may override."""
+
+ROLES_OF_KIND = {
+    "classic": {"needs": ("protein",), "uses": ("nucleus", "microtubules", "er", "reference")},
+    "gapnet-pl": {"needs": ("nucleus", "protein", "microtubules", "er"), "uses": ()},
+}
+"""Roles that a model of each kind cannot do without, and those that it takes where they are."""
+
+
+class ConfigError(ValueError):
+    """Something that the user wrote is wrong; the message says what, where, and what is allowed."""
+
+
+@lru_cache(maxsize=1)
+def schema() -> dict[str, Any]:
+    """The schema of the configuration, as a dictionary."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Fill defaults into `config` and check it, in place.
+
+    Args:
+        config: the configuration as read from files and command line.
+
+    Raises:
+        ConfigError: a key is unknown, a value is not allowed, or a model needs a role that a source lacks.
+    """
+    errors = list(Draft202012Validator(schema()).iter_errors(config))
+    if errors:
+        raise ConfigError(sentence(best_match(errors)))
+    fill_defaults(config, schema())
+    for name, source in config["sources"].items():
+        for stage in STAGES_BY_SOURCE:
+            check_overlay(name, stage, source[stage])
+    for model in config["models"]:
+        for source in config["sources"]:
+            check_roles(config, model, source)
+
+
+def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
+    """Check a source's own settings of a stage against the stage's section of the schema."""
+    errors = list(Draft202012Validator(schema()["$defs"][stage]).iter_errors(settings))
+    if errors:
+        raise ConfigError(sentence(best_match(errors), f"sources.{source}.{stage}"))
+
+
+def sentence(error: ValidationError, prefix: str = "") -> str:
+    """One line for a schema's error: the key, what was found, what is allowed."""
+    while error.context:
+        error = best_match(error.context)
+    key = ".".join([part for part in [prefix, *(str(part) for part in error.absolute_path)] if part])
+    where = f"configuration key {key!r}" if key else "configuration"
+    schema_here: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        known = sorted(schema_here.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))
+        return f"{where}: unknown key {', '.join(map(repr, unknown))}; allowed are {', '.join(known) or 'none'}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{where}: {', '.join(map(repr, missing))} is missing; it must be given"
+    if error.validator == "enum":
+        return f"{where}: found {error.instance!r}; allowed are {', '.join(map(repr, error.validator_value))}"
+    if error.validator == "type":
+        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return f"{where}: found {error.instance!r}; it must be {' or '.join(allowed)}"
+    allowed_text = schema_here.get("description", "")
+    return f"{where}: {error.message}" + (f" ({allowed_text})" if allowed_text else "")
+
+
+def fill_defaults(value: Any, node: dict[str, Any]) -> None:
+    """Put the schema's defaults where `value`, a dictionary, has nothing; in place and at every depth."""
+    node = resolved(node)
+    if not isinstance(value, dict):
+        return
+    for branch in node.get("allOf", []):
+        if "if" in branch and Draft202012Validator(branch["if"]).is_valid(value):
+            fill_defaults(value, branch["then"])
+    for name, child in node.get("properties", {}).items():
+        child = resolved(child)
+        if name not in value and "default" in child:
+            value[name] = copy.deepcopy(child["default"])
+        if name in value:
+            fill_defaults(value[name], child)
+    extra = node.get("additionalProperties")
+    if isinstance(extra, dict):
+        for name in value.keys() - node.get("properties", {}).keys():
+            fill_defaults(value[name], extra)
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """Follow a `$ref` into the schema's `$defs`."""
+    return schema()["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+
+def for_source(config: dict[str, Any], stage: str, source: str) -> dict[str, Any]:
+    """Settings of a stage for one source: the stage's section, and the source's own words over it."""
+    settings = copy.deepcopy(config[stage])
+    merge(settings, config["sources"][source][stage])
+    return settings
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    """Put `over` into `base`, in place; dictionaries are merged, everything else is replaced."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = copy.deepcopy(value)
+
+
+def roles_of_source(source: dict[str, Any]) -> tuple[str, ...]:
+    """Roles that a source has, by its configuration."""
+    if source["kind"] == "simulated":
+        return {
+            "four_roles": ("nucleus", "microtubules", "er", "protein"),
+            "two_roles": ("nucleus", "protein"),
+            "yeast": ("protein", "reference"),
+        }[source["mode"]]
+    return tuple(source["roles"])
+
+
+def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
+    """Roles that a model needs and a source lacks."""
+    have = roles_of_source(config["sources"][source])
+    return [role for role in ROLES_OF_KIND[config["models"][model]["kind"]]["needs"] if role not in have]
+
+
+def check_roles(config: dict[str, Any], model: str, source: str) -> None:
+    """Stop the run if a model needs a role that a source lacks, unless it is told to skip such sources."""
+    missing = missing_roles(config, model, source)
+    if missing and config["models"][model]["missing_roles"] == "stop":
+        raise ConfigError(
+            f"model {model!r} needs the role {', '.join(missing)}, which source {source!r} does not have "
+            f"(it has {', '.join(roles_of_source(config['sources'][source]))}): add it under sources.{source}.roles, "
+            f"leave the model out, or set models.{model}.missing_roles to 'skip' to run it on the other sources only"
+        )
+
+
+def models_of_source(config: dict[str, Any], source: str) -> list[str]:
+    """Models that work on a source: those whose needed roles it has."""
+    return [model for model in config["models"] if not missing_roles(config, model, source)]
