@@ -1,0 +1,75 @@
+"""The workflow on a real Slurm of one machine with two pretended GPUs."""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from house import House
+
+HERE = Path(__file__).resolve().parent
+
+SMALL = {
+    "sources": {
+        "small": {
+            "kind": "simulated",
+            "proteins": 6,
+            "fields_per_protein": 1,
+            "controls": 0,
+            "faults": 0,
+            "field_px": 512,
+            "pixel_size_um": 0.24,
+        }
+    },
+    "shards": {"fields": 4},
+    "device": "auto",
+    "models": {"gapnet-pl-untrained": {"kind": "gapnet-pl", "level": "cell", "weights": "untrained"}},
+    "biology": {"gene_sets": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    if not shutil.which("slurmctld") or not shutil.which("munged") or os.geteuid() != 0:
+        message = "a Slurm on one machine needs root and the packages slurm-wlm and munge"
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(message)
+        pytest.skip(message)
+    subprocess.run(["bash", str(HERE / "start.sh")], check=True, timeout=120, stdout=subprocess.DEVNULL)
+
+
+def watch(seen: dict[str, str], stop: threading.Event) -> None:
+    """Note which GPU each running job was given, by the job's id."""
+    while not stop.wait(0.5):
+        text = subprocess.run(["scontrol", "show", "job", "-d"], capture_output=True, text=True, check=False).stdout
+        for job in text.split("\n\n"):
+            number = re.search(r"JobId=(\d+)", job)
+            device = re.search(r"GRES=gpu:\S*?1\(IDX:(\d+)\)", job)
+            if number and device:
+                seen[number.group(1)] = device.group(1)
+
+
+@pytest.mark.slow
+def test_profile_runs_to_the_end_and_gpu_jobs_get_different_devices(slurm, tmp_path):
+    house = House(tmp_path / "house")
+    (house.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    seen: dict[str, str] = {}
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch, args=(seen, stop))
+    watcher.start()
+    try:
+        house.snakemake(
+            "--profile", "slurm", "--configfile", "small.yaml",
+            "--slurm-no-account", "--slurm-status-command", "squeue",
+            "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10",
+        )  # fmt: skip
+    finally:
+        stop.set()
+        watcher.join()
+    assert (house.folder / "results/report/site/index.html").is_file()
+    assert set(seen.values()) == {"0", "1"}, f"devices given to GPU jobs: {seen}"
+    assert house.planned("--configfile", "small.yaml") == {}

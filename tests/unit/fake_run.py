@@ -1,0 +1,470 @@
+"""A small results tree as docs/formats.md describes it: drawn fields, masks, crops and plausible numbers.
+
+The views are tested against it. Nothing here is a result: the patterns are discs and dots, the scores are drawn.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import tifffile
+import zarr
+from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.atomic import write_json
+from wherein.channels import ROLES
+from wherein.segmentation.masks import write_masks
+from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_predictions, write_table
+
+CLASSES = ("Nucleoplasm", "Nucleoli", "Cytosol", "Mitochondria", "Plasma membrane", "Vesicles", "Centrosome")
+ROLES_OF = {"human": ("nucleus", "microtubules", "er", "protein"), "yeast": ("protein", "reference")}
+WINDOW_PX = 96
+
+
+@dataclass
+class FakeRun:
+    """Paths of a results tree, and the inputs that the rules would hand to the views."""
+
+    root: Path
+    shards: dict[str, str] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def per_shard(self, pattern: str) -> list[str]:
+        return [str(self.root / pattern.format(shard=shard)) for shard in self.shards]
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+    def model_inputs(self, model: str) -> dict[str, str]:
+        return {
+            "proteins": self.path(f"atlas/{model}/proteins.h5ad"),
+            "units": self.path(f"atlas/{model}/units.parquet"),
+            "clusters": self.path(f"atlas/{model}/clusters.tsv"),
+            "classes": self.path(f"evaluation/{model}/classes.tsv"),
+            "scores": self.path(f"evaluation/{model}/scores.json"),
+            "enrichment": self.path(f"biology/{model}/enrichment.tsv"),
+            "heterogeneity": self.path(f"biology/{model}/heterogeneity.tsv"),
+        }
+
+    def site_inputs(self) -> dict[str, Any]:
+        per_model = {
+            "model_figures": "report/figures/{model}/umap_proteins.png",
+            "units": "atlas/{model}/units.parquet",
+            "proteins": "atlas/{model}/proteins.h5ad",
+            "clusters": "atlas/{model}/clusters.tsv",
+            "scores": "evaluation/{model}/scores.json",
+            "classes": "evaluation/{model}/classes.tsv",
+            "predictions": "evaluation/{model}/predictions.parquet",
+            "enrichment": "biology/{model}/enrichment.tsv",
+            "heterogeneity": "biology/{model}/heterogeneity.tsv",
+            "heterogeneity_fields": "biology/{model}/heterogeneity_fields.tsv",
+        }
+        figures = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
+        return {
+            "fields": self.path("catalog/fields.parquet"),
+            "left_out": self.path("catalog/left_out.tsv"),
+            "balance": self.path("report/balance.tsv"),
+            "files": self.per_shard("download/{shard}.parquet"),
+            "qc": self.per_shard("qc/{shard}.parquet"),
+            "cells": self.per_shard("cells/{shard}.parquet"),
+            "crops": self.per_shard("crops/{shard}.zarr"),
+            "summaries": sorted(str(path) for path in (self.root / "summaries").rglob("*.json")),
+            "segmentation": self.path("evaluation/segmentation/scores.json"),
+            "run_figures": [self.path(f"report/figures/{name}.png") for name in figures],
+            **{
+                name: [self.path(pattern.format(model=model)) for model in self.models]
+                for name, pattern in per_model.items()
+            },
+        }
+
+
+def write_fake_run(
+    root: Path, genes: int = 12, yeast: int = 3, fields_each: int = 2, shape: tuple[int, int] = (300, 360)
+) -> FakeRun:
+    """Draw fields of `genes` human and `yeast` yeast proteins, and everything that later stages would make of them."""
+    rng = np.random.default_rng(7)
+    run = FakeRun(root)
+    catalog, ledgers = [], []
+    for organism, count in (("human", genes), ("yeast", yeast)):
+        if count:
+            fields, cells = _shard(run, organism, count, fields_each, shape, rng)
+            catalog.append(fields)
+            ledgers.append(cells)
+    fields = pd.concat(catalog, ignore_index=True)
+    cells = pd.concat(ledgers, ignore_index=True)
+    write_table(run.path("catalog/fields.parquet"), fields, FIELDS)
+    left_out = [("model", "gapnet", "yeast", "needs the role microtubules, er, which the source does not have")]
+    _tsv(run.path("catalog/left_out.tsv"), pd.DataFrame(left_out, columns=["what", "name", "source", "reason"]))
+    _balance(run, fields)
+    kept = cells[cells["status"] == "kept"].reset_index(drop=True)
+    _model(run, "classic", "cell", fields, kept, rng)
+    _model(run, "gapnet", "field", fields[fields["source"] == "human"], kept[kept["source"] == "human"], rng)
+    scores = {part: {"recall": 0.97, "precision": 0.98, "f1": 0.975, "false_share": 0.02} for part in ("nucleus", "cell")}
+    write_json(run.path("evaluation/segmentation/scores.json"), scores)
+    return run
+
+
+def empty_model(run: FakeRun, model: str) -> None:
+    """Make a model's tables as they are when there was one protein and nothing to score, test or map."""
+    source = pd.read_parquet(run.path("atlas/classic/units.parquet")).head(3)
+    source[["umap_1", "umap_2"]] = np.nan
+    gene = source["gene"].iloc[0]
+    for folder in ("atlas", "biology", "evaluation"):
+        run.root.joinpath(folder, model).mkdir(parents=True, exist_ok=True)
+    source.to_parquet(run.path(f"atlas/{model}/units.parquet"))
+    obs = pd.DataFrame(
+        {"genes": gene, "ensembl_ids": "", "labels": "", "location": None, "n_units": 3, "n_fields": 1, "n_samples": 1,
+         "cell_lines": "U2OS", "cluster": pd.Categorical(["1"]), "leaf": 0},
+        index=[gene],
+    )  # fmt: skip
+    atlas = anndata.AnnData(np.ones((1, 4), np.float32), obs=obs, var=pd.DataFrame(index=list("abcd")))
+    atlas.obsm["X_umap"] = np.full((1, 2), np.nan)
+    atlas.obsm["X_pca"] = np.zeros((1, 1))
+    atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
+    filled = {
+        "atlas": ("clusters",),
+        "biology": ("enrichment", "heterogeneity", "heterogeneity_fields"),
+        "evaluation": ("classes",),
+    }
+    for folder, names in filled.items():
+        for name in names:
+            head = pd.read_csv(run.path(f"{folder}/classic/{name}.tsv"), sep="\t").head(0)
+            _tsv(run.path(f"{folder}/{model}/{name}.tsv"), head)
+    units = pd.DataFrame(columns=["unit_id", "field_id", "version", "fold"])
+    write_predictions(
+        run.path(f"evaluation/{model}/predictions.parquet"), units, pd.DataFrame(), {"vocabulary": "hpa19", "classes": []}
+    )
+    scores = {"vocabulary": "hpa19", "level": "cell", "n_units": 0, "n_fields": 0, "n_genes": 0, "macro_f1": None,
+              "micro_f1": None, "baseline_macro_f1": None, "truth": None, "notes": ["no labels to score against"]}  # fmt: skip
+    write_json(run.path(f"evaluation/{model}/scores.json"), scores)
+    run.models[model] = {"kind": "classic", "level": "cell", "weights": None}
+
+
+def _shard(
+    run: FakeRun, organism: str, count: int, fields_each: int, shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    shard, roles = f"{organism}-0001", ROLES_OF[organism]
+    run.shards[shard] = organism
+    rows, files, verdicts, ledger, masks, crops = [], [], [], [], [], []
+    for index in range(count * fields_each + 4):
+        number = index // fields_each
+        control = number >= count
+        gene = f"{organism[0].upper()}GENE{number}"
+        labels = [] if control else [CLASSES[number % 7]] + ([CLASSES[(number + 3) % 7]] if number % 4 == 3 else [])
+        fault = {1: "low_contrast", 2: "channel_mismatch", 3: "corrupt"}.get(index - count * fields_each)
+        field_id, version = f"{shard}_{index:03d}", f"{index:012x}"
+        cell_line = ("U2OS", "HEK293", "MCF7")[number % 3] if organism == "human" else "BY4741"
+        channels, nucleus, cell = _draw(roles, shape, labels, rng, dim=fault == "low_contrast")
+        paths = {role: run.root / "images" / f"{field_id}_{role}.tif" for role in roles}
+        for role, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, channels[role])
+            if fault == "corrupt" and role == "protein":
+                path.write_bytes(path.read_bytes()[:300])
+            files.append((field_id, version, role, str(path), None, "max", "0" * 64, path.stat().st_size, "ok", None))
+        rows.append({
+            "field_id": field_id, "version": version, "shard": shard, "source": organism, "release": "1",
+            "first_release": "1", "plate": "P1", "well": f"A{index}", "position": "1",
+            "ensembl_ids": [] if control else [f"ENSG{number:011d}"], "genes": [] if control else [gene],
+            "reagent": f"HPA{number:06d}", "cell_line": cell_line, "sample": f"HPA{number:06d} {cell_line}",
+            "control": control, "labels": labels, "labels_published": labels, "pixel_size_um": 0.2, "full_scale": 65535.0,
+            **{f"uri_{role}": f"{path}#z=max" for role, path in paths.items()},
+        })  # fmt: skip
+        verdicts.append(_verdict(field_id, version, shard, organism, fault, shape, roles, rng, int(nucleus.max())))
+        if fault is None:
+            masks.append((field_id, version, nucleus, cell))
+            found, images, labels_of = _cells(field_id, version, shard, organism, channels, nucleus, cell, len(crops))
+            ledger += found
+            crops += list(zip(images, labels_of, strict=True))
+    write_table(run.path(f"download/{shard}.parquet"), pd.DataFrame(files, columns=FILES.names), FILES)
+    write_table(run.path(f"qc/{shard}.parquet"), pd.DataFrame(verdicts), qc_schema(roles))
+    cells = pd.DataFrame(ledger)
+    write_table(run.path(f"cells/{shard}.parquet"), cells, cells_schema(roles))
+    write_masks(run.path(f"masks/{shard}.zarr"), masks, {"method": "drawn", "pixel_size_um": 0.2})
+    ids = cells.loc[cells["status"] == "kept", "cell_id"].tolist()
+    _crop_store(Path(run.path(f"crops/{shard}.zarr")), shard, organism, roles, crops, ids)
+    for stage, kept, extra in (("download", index + 1, {}), ("qc", index - 2, {"low_contrast": 1, "corrupt": 1})):
+        _summary(run, stage, shard, {"in": index + 1, "kept": kept, **extra})
+    _summary(run, "crop", shard, {"in": len(cells), "kept": len(ids), "border": len(cells) - len(ids)})
+    return pd.DataFrame(rows), cells
+
+
+def _draw(
+    roles: tuple[str, ...], shape: tuple[int, int], labels: list[str], rng: np.random.Generator, dim: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    step = 72
+    nucleus, cell = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+    protein = np.zeros(shape, np.float32)
+    best = np.full(shape, 1.0, np.float32)
+    number = 0
+    for cy in range(step // 2, shape[0], step):
+        for cx in range(step // 2, shape[1], step):
+            number += 1
+            y, x = cy + rng.normal(0, 5), cx + rng.normal(0, 5)
+            a, b, angle = rng.uniform(30, 38), rng.uniform(24, 34), rng.uniform(0, np.pi)
+            u = (yy - y) * np.cos(angle) + (xx - x) * np.sin(angle)
+            v = (xx - x) * np.cos(angle) - (yy - y) * np.sin(angle)
+            radius = np.hypot(u / a, v / b)
+            mine = radius < best
+            best = np.where(mine, radius, best)
+            cell[mine], nucleus[mine & (radius < 0.45)] = number, number
+            nucleus[mine & (radius >= 0.45)] = 0
+            level = rng.lognormal(0, 0.4)
+            where = [_pattern(label, radius, u, v, rng) for label in labels] or [np.zeros(shape, np.float32)]
+            protein = np.where(mine, level * np.max(where, axis=0), protein)
+    inside = (cell > 0).astype(np.float32)
+    texture = _smooth(rng.normal(0, 1, shape), 1.5)
+    plain = {
+        "nucleus": (nucleus > 0) * (1 + 0.3 * texture),
+        "microtubules": inside * np.clip(np.sin(best * 60) * 0.4 + 0.6 + 0.3 * texture, 0, None) * (1.2 - best),
+        "er": inside * np.clip(1.3 - best + 0.5 * texture, 0, None),
+        "protein": protein,
+        "reference": inside * (0.8 + 0.2 * texture),
+    }
+    scale = 300 if dim else 9000
+    images = {}
+    for role in roles:
+        light = 400 + (scale if role == "protein" else 9000) * _smooth(np.clip(plain[role], 0, None), 0.8)
+        images[role] = np.clip(light + rng.normal(0, 120, shape), 0, 65535).astype(np.uint16)
+    return images, nucleus, cell
+
+
+def _pattern(label: str, radius: np.ndarray, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    shape = radius.shape
+    dots = (_smooth(rng.normal(0, 1, shape), 1.5) > 0.42).astype(np.float32) * 2
+    return {
+        "Nucleoplasm": (radius < 0.43) * 1.0,
+        "Nucleoli": (np.hypot(u - 4, v - 3) < 4) + (np.hypot(u + 5, v + 2) < 3.0) * 1.0,
+        "Cytosol": ((radius > 0.47) & (radius < 1)) * 0.8,
+        "Mitochondria": ((np.sin(u * 0.9 + np.sin(v * 0.5) * 2) > 0.6) & (radius > 0.5)) * 1.0,
+        "Plasma membrane": ((radius > 0.9) & (radius < 1)) * 1.2,
+        "Vesicles": dots * (radius > 0.48),
+        "Centrosome": (np.hypot(u - 16, v) < 2.2) * 3.0,
+    }[label].astype(np.float32)
+
+
+def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(image.astype(np.float32), sigma)
+
+
+def _verdict(
+    field_id: str, version: str, shard: str, source: str, fault: str | None, shape: tuple[int, int],
+    roles: tuple[str, ...], rng: np.random.Generator, nuclei: int,
+) -> dict[str, Any]:  # fmt: skip
+    words = {
+        "low_contrast": "the protein channel uses 0.01 of the full scale; at least 0.2 is allowed",
+        "channel_mismatch": "er fits the other markers by 0.08; at least 0.3 is allowed",
+        "corrupt": "protein: the file ends after 300 of 216,000 bytes",
+    }
+    row = {"field_id": field_id, "version": version, "shard": shard, "source": source, "reason": fault or "passed",
+           "status": {None: "passed", "corrupt": "failed"}.get(fault, "rejected"), "detail": words.get(fault)}  # fmt: skip
+    if fault == "corrupt":
+        return row
+    return {
+        **row, "height": shape[0], "width": shape[1], "dtype": "uint16", "n_marker": nuclei - 8, "n_nuclei": nuclei - 7,
+        "n_nuclei_all": nuclei, "contrast": 0.01 if fault == "low_contrast" else rng.uniform(0.2, 0.6),
+        **{f"focus_{role}": rng.lognormal(1, 0.3) for role in roles},
+        **{f"saturated_{role}": rng.uniform(0, 1e-4) for role in roles},
+        "marker_fit": (0.08 if fault == "channel_mismatch" else rng.uniform(0.5, 0.9)) if len(roles) > 2 else None,
+        "phash": f"{rng.integers(2**62):016x}",
+    }  # fmt: skip
+
+
+def _cells(
+    field_id: str, version: str, shard: str, source: str, channels: dict[str, np.ndarray],
+    nucleus: np.ndarray, cell: np.ndarray, start: int,
+) -> tuple[list[dict[str, Any]], list[np.ndarray], list[np.ndarray]]:  # fmt: skip
+    rows, images, masks = [], [], []
+    half = WINDOW_PX // 2
+    stack = np.stack(list(channels.values()))
+    padded = np.pad(stack, ((0, 0), (half, half), (half, half)))
+    outlines = np.pad(np.stack([cell, nucleus]), ((0, 0), (half, half), (half, half)))
+    for label in range(1, int(cell.max()) + 1):
+        ys, xs = np.nonzero(cell == label)
+        if not len(ys):
+            continue
+        border = ys.min() == 0 or xs.min() == 0 or ys.max() == cell.shape[0] - 1 or xs.max() == cell.shape[1] - 1
+        row = {
+            "cell_id": f"{field_id}@{version}:{label}", "field_id": field_id, "version": version, "shard": shard,
+            "source": source, "label": label, "status": "rejected" if border else "kept",
+            "reason": "border" if border else "kept", "y": ys.mean(), "x": xs.mean(), "bbox_y0": ys.min(),
+            "bbox_x0": xs.min(), "bbox_y1": ys.max() + 1, "bbox_x1": xs.max() + 1, "area_um2": len(ys) * 0.04,
+            "nucleus_area_um2": float((nucleus == label).sum()) * 0.04, "touches_border": border,
+            "nucleus_touches_border": False, "exceeds_window": False, "n_nuclei": 1,
+            **{f"mean_{role}": float(image[ys, xs].mean()) for role, image in channels.items()},
+            "crop_index": None if border else start + len(images),
+        }  # fmt: skip
+        rows.append(row)
+        if not border:
+            y, x = int(row["y"]), int(row["x"])
+            window = (slice(None), slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX))
+            images.append(padded[window])
+            masks.append(np.where(outlines[window] == label, 1, 2 * (outlines[window] > 0)).astype(np.uint8))
+    return rows, images, masks
+
+
+def _crop_store(
+    path: Path, shard: str, source: str, roles: tuple[str, ...], crops: list[tuple[np.ndarray, np.ndarray]], ids: list[str]
+) -> None:
+    root = zarr.create_group(path, zarr_format=3)
+    images, masks = np.stack([image for image, _ in crops]), np.stack([mask for _, mask in crops])
+    root.create_array("images", data=images, chunks=(1, *images.shape[1:]), shards=images.shape)
+    root.create_array("masks", data=masks, chunks=(1, *masks.shape[1:]), shards=masks.shape)
+    root.attrs.update(
+        {"roles": list(roles), "pixel_size_um": 0.2, "window_um": WINDOW_PX * 0.2, "window_px": WINDOW_PX,
+         "shard": shard, "source": source, "cell_ids": ids, "wherein_version": "0"}
+    )  # fmt: skip
+
+
+def _balance(run: FakeRun, fields: pd.DataFrame) -> None:
+    rows = []
+    for shard, source in run.shards.items():
+        qc = pd.read_parquet(run.path(f"qc/{shard}.parquet"))
+        cells = pd.read_parquet(run.path(f"cells/{shard}.parquet"))
+        total = int((fields["source"] == source).sum())
+        rows += [("catalog", source, "fields", "in", total), ("catalog", source, "fields", "kept", total)]
+        rows += [("download", source, "fields", "in", total), ("download", source, "fields", "kept", total)]
+        for stage, item, table, good in (("qc", "fields", qc, "passed"), ("crop", "cells", cells, "kept")):
+            counts = table["reason"].value_counts().to_dict()
+            rows += [(stage, source, item, "in", len(table)), (stage, source, item, "kept", counts.pop(good, 0))]
+            rows += [(stage, source, item, reason, count) for reason, count in counts.items()]
+    _tsv(run.path("report/balance.tsv"), pd.DataFrame(rows, columns=["stage", "source", "item", "reason", "count"]))
+
+
+def _summary(run: FakeRun, stage: str, item: str, counts: dict[str, int]) -> None:
+    write_json(
+        run.path(f"summaries/{stage}/{item}.json"),
+        {"stage": stage, "item": item, "counts": counts, "notes": [f"{stage} says something about {item}"],
+         "seconds": 12.3, "peak_mb": 512.0, "versions": {"wherein": "0", "python": "3.11", "numpy": np.__version__}},
+    )  # fmt: skip
+
+
+def _model(
+    run: FakeRun, model: str, level: str, fields: pd.DataFrame, cells: pd.DataFrame, rng: np.random.Generator
+) -> None:
+    run.models[model] = {"kind": "classic" if level == "cell" else "gapnet-pl", "level": level, "weights": None}
+    by_field = fields.set_index("field_id")
+    if level == "cell":
+        units = cells[["cell_id", "field_id", "version"]].rename(columns={"cell_id": "unit_id"})
+    else:
+        units = cells[["field_id", "version"]].drop_duplicates()
+        units = units.assign(unit_id=units["field_id"] + "@" + units["version"])[["unit_id", "field_id", "version"]]
+    units = units.reset_index(drop=True)
+    of = by_field.loc[units["field_id"]]
+    labels = of["labels"].tolist()
+    truth = np.array([[name in found for name in CLASSES] for found in labels], np.float32)
+    shares = np.clip(truth * 0.7 + rng.uniform(0, 0.3, truth.shape), 0, 1).astype(np.float32)
+    codes = truth @ rng.normal(0, 6, (len(CLASSES), 8)) + rng.normal(0, 1.2, (len(units), 8))
+    units = units.assign(
+        gene=["/".join(found) or None for found in of["genes"]],
+        location=["Multi" if len(found) > 1 else (found or [None])[0] for found in labels],
+        cell_line=of["cell_line"].to_numpy(),
+        control=of["control"].to_numpy(),
+        umap_1=codes[:, 0],
+        umap_2=codes[:, 1],
+    )
+    folder = run.root / "atlas" / model
+    folder.mkdir(parents=True)
+    units.to_parquet(folder / "units.parquet")
+    write_predictions(
+        run.path(f"evaluation/{model}/predictions.parquet"),
+        units[["unit_id", "field_id", "version"]].assign(fold=0),
+        pd.DataFrame(shares, columns=CLASSES),
+        {"vocabulary": "fake", "classes": list(CLASSES)},
+    )
+    known = units[~units["control"]]
+    _atlas(run, model, known, codes[known.index], by_field)
+    _scores(run, model, level, truth, shares)
+    _biology(run, model, level, known, rng)
+    for stage in ("embed", "evaluate", "atlas"):
+        _summary(run, stage, model, {"in": len(units), "kept": len(units)})
+
+
+def _atlas(run: FakeRun, model: str, units: pd.DataFrame, codes: np.ndarray, by_field: pd.DataFrame) -> None:
+    genes = sorted(units["gene"].unique())
+    means = np.stack([codes[(units["gene"] == gene).to_numpy()].mean(0) for gene in genes]).astype(np.float32)
+    tree = linkage(means, "average")
+    cluster = fcluster(tree, min(4, len(genes)), "maxclust").astype(str)
+    leaf = np.argsort(leaves_list(tree))
+    groups = [units[units["gene"] == gene] for gene in genes]
+    obs = pd.DataFrame(
+        {
+            "genes": genes,
+            "ensembl_ids": [";".join(by_field.loc[group["field_id"].iloc[0], "ensembl_ids"]) for group in groups],
+            "labels": [";".join(by_field.loc[group["field_id"].iloc[0], "labels"]) for group in groups],
+            "location": [group["location"].iloc[0] for group in groups],
+            "n_units": [len(group) for group in groups],
+            "n_fields": [group["field_id"].nunique() for group in groups],
+            "n_samples": 1,
+            "cell_lines": [";".join(sorted(set(group["cell_line"]))) for group in groups],
+            "cluster": pd.Categorical(cluster),
+            "leaf": leaf,
+        },
+        index=genes,
+    )
+    atlas = anndata.AnnData(means, obs=obs, var=pd.DataFrame(index=[f"feature {n}" for n in range(means.shape[1])]))
+    atlas.obsm["X_pca"], atlas.obsm["X_umap"] = means[:, :4], means[:, :2]
+    atlas.uns["linkage"] = tree
+    atlas.uns["wherein"] = json.dumps({"model": model})
+    atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
+    rows = []
+    for name, group in obs.groupby("cluster", observed=True):
+        top = group["location"].value_counts()
+        rows.append((name, len(group), ";".join(group.index), top.index[0], top.iloc[0] / len(group)))
+    columns = ["cluster", "n_proteins", "genes", "top_location", "top_location_share"]
+    _tsv(run.path(f"atlas/{model}/clusters.tsv"), pd.DataFrame(rows, columns=columns))
+
+
+def _scores(run: FakeRun, model: str, level: str, truth: np.ndarray, shares: np.ndarray) -> None:
+    rows = []
+    for index, name in enumerate(CLASSES):
+        n = int(truth[:, index].sum())
+        score = None if n == 0 else round(0.5 + 0.06 * index, 3)
+        rows.append((level, name, n, n, score, score, score, score, 0.5))
+    columns = ["level", "class", "n", "n_predicted", "precision", "recall", "f1", "auc", "threshold"]
+    _tsv(run.path(f"evaluation/{model}/classes.tsv"), pd.DataFrame(rows, columns=columns))
+    write_json(
+        run.path(f"evaluation/{model}/scores.json"),
+        {"vocabulary": "fake", "level": level, "n_units": len(truth), "n_fields": 20, "n_genes": 12, "macro_f1": 0.71,
+         "micro_f1": 0.74, "baseline_macro_f1": 0.14, "truth": {"macro_f1": 0.73}, "notes": ["scores of a drawing"]},
+    )  # fmt: skip
+
+
+def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.random.Generator) -> None:
+    terms = [(str(cluster), "go_cc", term, f"GO:000{n}{cluster}", 2 + n, 3, 5, 15, "HGENE0;HGENE1", 3.0 + n,
+              10.0 ** -(n + 1), 10.0**-n, 10.0**-n)
+             for cluster in (1, 2, 3) for n, term in enumerate(("nucleolus", "vesicle membrane", "cytosolic ribosome"))]  # fmt: skip
+    columns = ["cluster", "gene_set_library", "term", "term_id", "k", "n", "K", "N", "genes", "odds_ratio", "p", "q", "q_gseapy"]  # fmt: skip
+    Path(run.path(f"biology/{model}")).mkdir(parents=True)
+    _tsv(run.path(f"biology/{model}/enrichment.tsv"), pd.DataFrame(terms, columns=columns))
+    rows, by_field = [], []
+    for (gene, line), group in units.groupby(["gene", "cell_line"]):
+        ids = group["unit_id"].tolist()
+        z = rng.normal(0, 1.5)
+        rows.append((gene, line, len(group), group["field_id"].nunique(), rng.uniform(1, 3), z, rng.uniform(0, 1.2),
+                     group["location"].iloc[0], 0.7, 0.01, 0.04, ";".join(ids[:4]), ";".join(ids[-4:])))  # fmt: skip
+        for (field_id, version), cells in group.groupby(["field_id", "version"]):
+            by_field.append((field_id, version, gene, line, len(cells), rng.uniform(1, 3), rng.normal(),
+                             rng.uniform(0.1, 0.8), rng.normal(), rng.uniform(0, 1)))  # fmt: skip
+    columns = ["gene", "cell_line", "n_cells", "n_fields", "spread", "spread_z", "label_entropy", "top_location",
+               "top_location_share", "p", "q", "cells_low", "cells_high"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    _tsv(run.path(f"biology/{model}/heterogeneity.tsv"), table if level == "cell" else table.head(0))
+    columns = ["field_id", "version", "gene", "cell_line", "n_cells", "spread", "spread_z", "intensity_cv",
+               "intensity_cv_z", "label_entropy"]  # fmt: skip
+    table = pd.DataFrame(by_field, columns=columns)
+    _tsv(run.path(f"biology/{model}/heterogeneity_fields.tsv"), table if level == "cell" else table.head(0))
+
+
+def _tsv(path: str, frame: pd.DataFrame) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, sep="\t", index=False)
+
+
+assert set(ROLES_OF["human"]) <= set(ROLES)

@@ -1,0 +1,186 @@
+"""The rerun table: what runs again when something changes, each line a test on one finished run."""
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from house import House
+
+PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed"}
+LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site"}
+OVER_ALL = LATER | {"split", "balance", "plot_qc", "plot_segmentation"}
+COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]
+
+CONFIG = {
+    "sources": {
+        "lab": {
+            "kind": "table",
+            "table": "lab/fields.csv",
+            "full_scale": 4095,
+            "roles": {
+                role: {"path": f"images/{{field_id}}_{role}.tif"} for role in ("nucleus", "microtubules", "er", "protein")
+            },
+            "qc": {},
+        }
+    },
+    "shards": {"fields": 4},
+    "models": {"classic": {"kind": "classic", "level": "cell"}},
+    "overrides": "lab/overrides.tsv",
+    "biology": {"gene_sets": {}},
+}
+ARGUMENTS = ("--configfile", "run.yaml", "--cores", "2")
+
+
+def draw(folder: Path, count: int) -> list[dict[str, str]]:
+    """Draw small fields into `folder` and return their rows."""
+    from wherein.simulate.field import draw_field
+    from wherein.simulate.plan import plan_source
+    from wherein.simulate.shard import write_images
+
+    source = {
+        "kind": "simulated", "release": "1", "mode": "four_roles", "reference": "rfp", "proteins": count,
+        "fields_per_protein": 1, "controls": 0, "faults": 0, "field_px": 384, "pixel_size_um": 0.32,
+        "mislabelled": 0.0, "confounded": False, "seed": 3,
+    }  # fmt: skip
+    plan = plan_source("lab", source)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for field in plan.fields.head(count).itertuples():
+        write_images(folder, field.field_id, draw_field(plan.specs[field.field_id]).channels)
+        rows.append(
+            {
+                "field_id": field.field_id,
+                "genes": ";".join(field.genes),
+                "ensembl_ids": ";".join(field.ensembl_ids),
+                "reagent": field.reagent,
+                "cell_line": field.cell_line,
+                "labels": ";".join(field.labels),
+                "pixel_size_um": "0.32",
+            }
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn") / "images"
+    return folder, draw(folder, 10)
+
+
+@pytest.fixture(scope="module")
+def finished(drawn, tmp_path_factory):
+    """A run over eight of ten fields, in two shards."""
+    images, rows = drawn
+    house = House(tmp_path_factory.mktemp("finished") / "house")
+    (house.folder / "lab").mkdir()
+    shutil.copytree(images, house.folder / "lab" / "images")
+    write_rows(house.folder / "lab" / "fields.csv", rows[:8])
+    (house.folder / "lab" / "overrides.tsv").write_text("level\tid\taction\tvalue\twho\twhy\n")
+    (house.folder / "run.yaml").write_text(yaml.safe_dump(CONFIG))
+    house.snakemake(*ARGUMENTS)
+    return house
+
+
+@pytest.fixture
+def house(finished, tmp_path):
+    """A copy of the finished run, times kept, that a test may change."""
+    copied = House.__new__(House)
+    copied.folder = tmp_path / "house"
+    shutil.copytree(finished.folder, copied.folder, symlinks=True)
+    # shutil.copytree keeps times to the nanosecond, which the content keys of local files need
+    return copied
+
+
+@pytest.mark.slow
+class TestReruns:
+    def test_nothing_changed(self, house):
+        assert house.planned(*ARGUMENTS) == {}
+
+    def test_catalog_again_with_nothing_new(self, house):
+        house.snakemake(*ARGUMENTS, "--forcerun", "catalog", "--until", "catalog")
+        assert house.planned(*ARGUMENTS) == {}
+
+    def test_fields_added(self, house, drawn):
+        write_rows(house.folder / "lab" / "fields.csv", drawn[1])
+        house.snakemake(*ARGUMENTS, "catalog")
+        planned = house.planned(*ARGUMENTS)
+        assert {name: planned[name] for name in PIXEL_STAGES} == dict.fromkeys(PIXEL_STAGES, 1)
+        assert set(planned) == PIXEL_STAGES | OVER_ALL
+
+    def test_field_changed(self, house, drawn):
+        first, second = (drawn[1][index]["field_id"] for index in (0, 9))
+        images = house.folder / "lab" / "images"
+        shutil.copy(images / f"{second}_protein.tif", images / f"{first}_protein.tif")
+        house.snakemake(*ARGUMENTS, "--forcerun", "catalog", "--until", "catalog")
+        planned = house.planned(*ARGUMENTS)
+        assert {name: planned[name] for name in PIXEL_STAGES} == dict.fromkeys(PIXEL_STAGES, 1)
+
+    def test_labels_changed(self, house, drawn):
+        rows = [dict(row) for row in drawn[1][:8]]
+        rows[0]["labels"] = "Mitochondria"
+        write_rows(house.folder / "lab" / "fields.csv", rows)
+        house.snakemake(*ARGUMENTS, "catalog")
+        planned = set(house.planned(*ARGUMENTS))
+        assert planned <= LATER | {"balance", "plot_qc", "plot_segmentation"}
+        assert planned >= LATER
+
+    def test_curator_relabels_a_field(self, house, drawn):
+        word = f"field\t{drawn[1][0]['field_id']}\trelabel\tMitochondria\tA. Curator\tseen by eye\n"
+        with open(house.folder / "lab" / "overrides.tsv", "a") as file:
+            file.write(word)
+        house.snakemake(*ARGUMENTS, "catalog")
+        planned = set(house.planned(*ARGUMENTS))
+        assert not planned & (PIXEL_STAGES | {"split"})
+        assert planned >= LATER
+
+    def test_curator_rejects_a_field(self, house, drawn):
+        with open(house.folder / "lab" / "overrides.tsv", "a") as file:
+            file.write(f"field\t{drawn[1][0]['field_id']}\treject\t\tA. Curator\tdust\n")
+        house.snakemake(*ARGUMENTS, "catalog")
+        planned = house.planned(*ARGUMENTS)
+        assert {name: planned.get(name, 0) for name in PIXEL_STAGES} == {
+            "download": 0, "qc": 1, "segment": 1, "crop": 1, "embed": 1,
+        }  # fmt: skip
+
+    def test_library_code_changed(self, house):
+        path = house.folder / "workflow" / "scripts" / "wherein" / "crops" / "ledger.py"
+        path.write_text(path.read_text() + "\n\nCHANGED = 1\n")
+        planned = house.planned(*ARGUMENTS)
+        assert planned["crop"] == 2
+        assert not set(planned) & {"catalog", "download", "qc", "segment"}
+
+    def test_comment_changed(self, house):
+        for path in (house.folder / "workflow" / "scripts" / "wherein").rglob("*.py"):
+            path.write_text("# a comment\n" + path.read_text() + "\n# another\n")
+        assert house.planned(*ARGUMENTS) == {}
+
+    def test_settings_of_one_stage_changed(self, house):
+        config = {**CONFIG, "split": {"folds": 3}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump(config))
+        assert not set(house.planned(*ARGUMENTS)) & (PIXEL_STAGES | {"catalog"})
+
+    def test_model_added(self, house):
+        models = {**CONFIG["models"], "second": {"kind": "gapnet-pl", "level": "cell", "weights": "untrained"}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        planned = house.planned(*ARGUMENTS)
+        assert planned["embed"] == 2
+        assert not set(planned) & {"download", "qc", "segment", "crop", "split"}
+
+    def test_stage_forced(self, house):
+        planned = house.planned(*ARGUMENTS, "--forcerun", "segment")
+        assert planned["segment"] == 2
+        assert not set(planned) & {"download", "qc"}
+
+    def test_outputs_lost(self, house):
+        os.remove(sorted((house.folder / "results" / "cells").glob("*.parquet"))[0])
+        assert house.planned(*ARGUMENTS)["crop"] == 1

@@ -1,0 +1,1 @@
+"""The pixels around every cell, their store, and the ledger."""

@@ -1,0 +1,1 @@
+"""Definitions of the measures by which results are judged."""

@@ -1,0 +1,1 @@
+"""Outlines of nuclei and cells."""

@@ -1,0 +1,281 @@
+"""Outlines of nuclei, without trained weights: a threshold for each nucleus, then a cut where two of them touch.
+
+One threshold for a whole field loses dim nuclei beside bright ones, and cutting by shape alone breaks lobed nuclei.
+So a field is first divided into the surroundings of its bright spots, each thresholded halfway between the local
+background and its own brightness; what then hangs together is cut at necks, and two parts are joined again where the
+neck is wide, the union convex and no dark line runs between them. All sizes are micrometres.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
+
+from wherein.segmentation.grid import blur, disk, enlarge_labels, in_sequence, shrink, working_shape
+
+
+def find_nuclei(image: np.ndarray, pixel_size_um: float, settings: dict[str, Any]) -> np.ndarray:
+    """Outline the nuclei of a field.
+
+    Args:
+        image: (H, W) nucleus channel, any real type; only differences and ratios of intensities count.
+        pixel_size_um: micrometres a pixel.
+        settings: the section `segment` of the configuration.
+
+    Returns:
+        (H, W) uint32, 0 for background, nuclei numbered from 1 without gaps, those at the border included.
+    """
+    shape = working_shape(image.shape, pixel_size_um, settings["grid_um"])
+    step = pixel_size_um * image.shape[0] / shape[0]
+    coarse = nuclei_on_grid(shrink(image, shape), step, settings)
+    return in_sequence(enlarge_labels(coarse, image.shape)).astype(np.uint32)
+
+
+def nuclei_on_grid(image: np.ndarray, step_um: float, settings: dict[str, Any]) -> np.ndarray:
+    """Outline nuclei on the working grid.
+
+    Args:
+        image: (h, w) float32.
+        step_um: micrometres a pixel.
+        settings: the section `segment` of the configuration.
+
+    Returns:
+        (h, w) int32, nuclei numbered from 1 without gaps.
+    """
+    options = settings["nuclei"]
+    smooth = blur(image, options["smoothing_um"] / step_um)
+    signal = smooth - local_background(smooth, options["background_um"] / step_um)
+    lowest = options["contrast"] * noise_level(image)
+    mask, tops = foreground(signal, lowest, step_um, options)
+    labels = split_touching(mask, signal, step_um, options)
+    return in_sequence(_without_debris(labels, signal, tops, step_um, options))
+
+
+def local_background(image: np.ndarray, radius_px: float) -> np.ndarray:
+    """Intensity around and under the objects: a grey opening wider than any object, then smoothed.
+
+    Args:
+        image: (h, w) float32, smoothed.
+        radius_px: larger than the radius of the largest object.
+
+    Returns:
+        (h, w) float32, nowhere above the smoothed image by more than the smoothing does.
+    """
+    # the background varies slowly, so an eighth of the radius is as fine a grid as it needs
+    factor = max(1, int(radius_px / 8))
+    shape = (max(1, image.shape[0] // factor), max(1, image.shape[1] // factor))
+    coarse = shrink(image, shape)
+    element = disk(radius_px / factor)
+    opened = cv2.dilate(cv2.erode(coarse, element), element)
+    level = blur(opened, radius_px / factor / 2)
+    return cv2.resize(level, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def noise_level(image: np.ndarray) -> float:
+    """Standard deviation of the pixels' own noise, from the median absolute second difference.
+
+    The mask of second differences in both directions removes planes and edges of either direction (Immerkaer 1996,
+    "Fast noise variance estimation"); the median in place of the mean keeps objects out.
+
+    Args:
+        image: (h, w) float32, not smoothed.
+
+    Returns:
+        Intensity; at least one hundredth of the range of the image's lower half, or the smallest positive number.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101))
+    # the kernel's norm is 6; 0.6745 is the median of the absolute value of a standard normal
+    return max(float(np.median(response)) / (6 * 0.6745), float(np.finfo(np.float32).tiny))
+
+
+def foreground(
+    signal: np.ndarray, lowest: float, step_um: float, options: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of nuclei: above half of the brightness of the bright spot that they belong to.
+
+    Args:
+        signal: (h, w) float32 above the local background, smoothed.
+        lowest: brightness below which nothing is an object, whatever the field holds.
+        step_um: micrometres a pixel.
+        options: `segment.nuclei` of the configuration.
+
+    Returns:
+        mask: (h, w) bool, holes filled.
+        tops: (h, w) float32, brightness of the spot that each pixel belongs to.
+    """
+    least = max(lowest, options["dimmest"] * bright_level(signal, lowest))
+    near = signal > options["level"] * least
+    if not near.any():
+        return near, np.zeros_like(signal)
+    wide = blur(signal, options["spot_um"] / step_um)
+    seeds = _peaks(wide, near & (wide > options["level"] * least), options["spot_um"] / step_um)
+    basins = watershed(-wide, seeds, mask=near)
+    count = int(basins.max())
+    tops = np.zeros(count + 1, np.float32)
+    for number, box in enumerate(ndimage.find_objects(basins), start=1):
+        if box is not None:
+            # a high percentile, not the maximum: chromocentres are no measure of a nucleus
+            tops[number] = np.percentile(signal[box][basins[box] == number], 80)
+    top = tops[basins]
+    mask = (signal > options["level"] * top) & (top > least)
+    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(options["opening_um"] / step_um)) > 0
+    return _filled(mask, options["hole_um2"] / step_um**2), top
+
+
+def bright_level(signal: np.ndarray, lowest: float) -> float:
+    """Brightness of the field's ordinary nuclei: the median above Otsu's threshold of the root of the signal.
+
+    The root makes one very bright object (a dead cell) count for less.
+    """
+    found = signal[signal > lowest]
+    if found.size < 2 or float(found.max()) <= lowest:
+        return 0.0
+    root = np.sqrt(np.maximum(signal, 0))
+    return float(np.median(signal[root > threshold_otsu(root)]))
+
+
+def split_touching(mask: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Cut what hangs together into nuclei, without cutting lobed ones.
+
+    Args:
+        mask: (h, w) bool.
+        signal: (h, w) float32 above the background.
+        step_um: micrometres a pixel.
+        options: `segment.nuclei` of the configuration.
+
+    Returns:
+        (h, w) int32, numbered from 1 without gaps.
+    """
+    core = mask & ~_dark_lines(signal, step_um, options)
+    core = _filled(core, options["hole_um2"] / step_um**2)
+    distance = cv2.distanceTransform(_framed(core), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] * step_um
+    depth = blur(distance, 0.5 / step_um)
+    seeds = _peaks(depth, core & (depth > options["thinnest_um"] / 2), options["spot_um"] / step_um)
+    parts = watershed(-depth, seeds, mask=mask)
+    pieces, _ = ndimage.label(mask)
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        here = parts[box] * (pieces[box] == number)
+        if np.unique(here[here > 0]).size > 1:
+            _join(parts[box], here, depth[box], signal[box], options)
+    return in_sequence(parts)
+
+
+def _join(
+    parts: np.ndarray, here: np.ndarray, depth: np.ndarray, signal: np.ndarray, options: dict[str, Any]
+) -> None:
+    """Join parts of one piece that are one nucleus, in place in `parts`, the widest neck first."""
+    refused: set[tuple[int, int]] = set()
+    while True:
+        pairs = [pair for pair in _necks(here, depth, signal) if pair[:2] not in refused]
+        if not pairs:
+            return
+        first, second, width, light = max(pairs, key=lambda pair: pair[2])
+        if _one_nucleus(here, signal, first, second, width, light, options):
+            parts[here == second] = first
+            here[here == second] = first
+            refused = {pair for pair in refused if first not in pair and second not in pair}
+        else:
+            refused.add((first, second))
+
+
+def _necks(here: np.ndarray, depth: np.ndarray, signal: np.ndarray) -> list[tuple[int, int, float, float]]:
+    """Neighbouring parts: (first, second, relative width of the neck, light on the common line)."""
+    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    for axis in (0, 1):
+        n = here.shape[axis]
+        a, b = (np.take(here, range(*ends), axis=axis) for ends in ((0, n - 1), (1, n)))
+        edge = (a != b) & (a > 0) & (b > 0)
+        low, high = np.minimum(a, b)[edge], np.maximum(a, b)[edge]
+        values = [
+            np.minimum(np.take(plane, range(0, n - 1), axis=axis), np.take(plane, range(1, n), axis=axis))[edge]
+            for plane in (depth, signal)
+        ]
+        for pair in set(zip(low.tolist(), high.tolist(), strict=True)):
+            where = (low == pair[0]) & (high == pair[1])
+            found.setdefault(pair, []).append(np.stack([plane[where] for plane in values]))
+    result = []
+    for (first, second), values in found.items():
+        line = np.concatenate(values, axis=1)
+        peak = min(depth[here == first].max(), depth[here == second].max())
+        result.append((first, second, float(line[0].max() / max(peak, 1e-6)), float(np.median(line[1]))))
+    return result
+
+
+def _one_nucleus(
+    here: np.ndarray,
+    signal: np.ndarray,
+    first: int,
+    second: int,
+    width: float,
+    light: float,
+    options: dict[str, Any],
+) -> bool:
+    levels = [float(np.median(signal[here == number])) for number in (first, second)]
+    if min(levels) < options["alike"] * max(levels):
+        return False
+    if light < options["line"] * min(levels):
+        return False
+    whole = solidity((here == first) | (here == second))
+    return width >= options["neck"] or whole >= options["convex"]
+
+
+def solidity(mask: np.ndarray) -> float:
+    """Area of a mask over the area of its convex hull, 0 for an empty mask.
+
+    The hull runs through the corners of the pixels, so that a rectangle has exactly 1.
+    """
+    y, x = np.nonzero(mask)
+    if not y.size:
+        return 0.0
+    # the ends of every row are enough for the hull
+    rows, first = np.unique(y, return_index=True)
+    last = np.r_[first[1:], y.size] - 1
+    corners = [(column + dx, row + dy) for row, a, b in zip(rows, x[first], x[last], strict=True)
+               for column, dx in ((a, 0), (b, 1)) for dy in (0, 1)]
+    hull = cv2.convexHull(np.array(corners, np.float32))
+    return float(y.size / cv2.contourArea(hull))
+
+
+def _without_debris(
+    labels: np.ndarray, signal: np.ndarray, tops: np.ndarray, step_um: float, options: dict[str, Any]
+) -> np.ndarray:
+    """Drop what is too small for a nucleus; an object cut by the border may be smaller."""
+    area = np.bincount(labels.ravel()) * step_um**2
+    small = area < options["min_um2"]
+    small[0] = False
+    return np.where(small[labels], 0, labels)
+
+
+def _peaks(image: np.ndarray, mask: np.ndarray, radius_px: float) -> np.ndarray:
+    """Number the pixels of `mask` that are the highest within `radius_px`: (h, w) int32; plateaus get one number."""
+    highest = cv2.dilate(image, disk(max(1.0, radius_px)))
+    seeds, _ = ndimage.label((image >= highest) & mask, structure=np.ones((3, 3)))
+    return seeds.astype(np.int32)
+
+
+def _dark_lines(signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Lines darker than what lies on both sides of them, as between two nuclei that touch."""
+    closed = cv2.morphologyEx(signal, cv2.MORPH_CLOSE, disk(options["line_um"] / step_um))
+    return signal < options["line"] * closed
+
+
+def _filled(mask: np.ndarray, largest_px: float) -> np.ndarray:
+    """Fill holes up to `largest_px` pixels."""
+    holes, count = ndimage.label(~mask)
+    if not count:
+        return mask
+    sizes = np.bincount(holes.ravel())
+    outside = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
+    keep_open = sizes > largest_px
+    keep_open[outside] = True
+    keep_open[0] = True
+    return mask | ~keep_open[holes]
+
+
+def _framed(mask: np.ndarray) -> np.ndarray:
+    """The mask with a frame that repeats its edge, so that the field's border is no end of an object."""
+    return np.pad(mask, 1, mode="edge").astype(np.uint8)

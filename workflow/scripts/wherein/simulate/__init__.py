@@ -1,0 +1,1 @@
+"""Simulated cells of known truth: what is planned, how it is drawn, and how it is imaged."""
