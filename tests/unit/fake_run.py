@@ -12,10 +12,9 @@ import anndata
 import numpy as np
 import pandas as pd
 import tifffile
-import zarr
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from wherein.atomic import write_json
-from wherein.channels import ROLES
+from wherein.atomic import atomic_path, write_json
+from wherein.crops.store import CropWriter
 from wherein.segmentation.masks import write_masks
 from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_predictions, write_table
 
@@ -102,7 +101,9 @@ def write_fake_run(
     kept = cells[cells["status"] == "kept"].reset_index(drop=True)
     _model(run, "classic", "cell", fields, kept, rng)
     _model(run, "gapnet", "field", fields[fields["source"] == "human"], kept[kept["source"] == "human"], rng)
-    scores = {part: {"recall": 0.97, "precision": 0.98, "f1": 0.975, "false_share": 0.02} for part in ("nucleus", "cell")}
+    scores = {
+        part: {"recall": 0.97, "precision": 0.98, "f1": 0.975, "false_share": 0.02} for part in ("nucleus", "cell")
+    }
     write_json(run.path("evaluation/segmentation/scores.json"), scores)
     return run
 
@@ -116,7 +117,7 @@ def empty_model(run: FakeRun, model: str) -> None:
         run.root.joinpath(folder, model).mkdir(parents=True, exist_ok=True)
     source.to_parquet(run.path(f"atlas/{model}/units.parquet"))
     obs = pd.DataFrame(
-        {"genes": gene, "ensembl_ids": "", "labels": "", "location": None, "n_units": 3, "n_fields": 1, "n_samples": 1,
+        {"genes": gene, "ensembl_ids": "", "labels": "", "location": "", "n_units": 3, "n_fields": 1, "n_samples": 1,
          "cell_lines": "U2OS", "cluster": pd.Categorical(["1"]), "leaf": 0},
         index=[gene],
     )  # fmt: skip
@@ -135,7 +136,10 @@ def empty_model(run: FakeRun, model: str) -> None:
             _tsv(run.path(f"{folder}/{model}/{name}.tsv"), head)
     units = pd.DataFrame(columns=["unit_id", "field_id", "version", "fold"])
     write_predictions(
-        run.path(f"evaluation/{model}/predictions.parquet"), units, pd.DataFrame(), {"vocabulary": "hpa19", "classes": []}
+        run.path(f"evaluation/{model}/predictions.parquet"),
+        units,
+        pd.DataFrame(),
+        {"vocabulary": "hpa19", "classes": []},
     )
     scores = {"vocabulary": "hpa19", "level": "cell", "n_units": 0, "n_fields": 0, "n_genes": 0, "macro_f1": None,
               "micro_f1": None, "baseline_macro_f1": None, "truth": None, "notes": ["no labels to score against"]}  # fmt: skip
@@ -170,7 +174,8 @@ def _shard(
             "first_release": "1", "plate": "P1", "well": f"A{index}", "position": "1",
             "ensembl_ids": [] if control else [f"ENSG{number:011d}"], "genes": [] if control else [gene],
             "reagent": f"HPA{number:06d}", "cell_line": cell_line, "sample": f"HPA{number:06d} {cell_line}",
-            "control": control, "labels": labels, "labels_published": labels, "pixel_size_um": 0.2, "full_scale": 65535.0,
+            "control": control, "labels": labels, "labels_published": labels, "pixel_size_um": 0.2,
+            "full_scale": 65535.0,
             **{f"uri_{role}": f"{path}#z=max" for role, path in paths.items()},
         })  # fmt: skip
         verdicts.append(_verdict(field_id, version, shard, organism, fault, shape, roles, rng, int(nucleus.max())))
@@ -195,7 +200,7 @@ def _shard(
 def _draw(
     roles: tuple[str, ...], shape: tuple[int, int], labels: list[str], rng: np.random.Generator, dim: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    all_y, all_x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     step = 72
     nucleus, cell = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
     protein = np.zeros(shape, np.float32)
@@ -206,16 +211,18 @@ def _draw(
             number += 1
             y, x = cy + rng.normal(0, 5), cx + rng.normal(0, 5)
             a, b, angle = rng.uniform(30, 38), rng.uniform(24, 34), rng.uniform(0, np.pi)
+            here = (slice(max(cy - 55, 0), cy + 55), slice(max(cx - 55, 0), cx + 55))
+            yy, xx = all_y[here], all_x[here]
             u = (yy - y) * np.cos(angle) + (xx - x) * np.sin(angle)
             v = (xx - x) * np.cos(angle) - (yy - y) * np.sin(angle)
             radius = np.hypot(u / a, v / b)
-            mine = radius < best
-            best = np.where(mine, radius, best)
-            cell[mine], nucleus[mine & (radius < 0.45)] = number, number
-            nucleus[mine & (radius >= 0.45)] = 0
+            mine = radius < best[here]
+            best[here] = np.where(mine, radius, best[here])
+            cell[here][mine], nucleus[here][mine & (radius < 0.45)] = number, number
+            nucleus[here][mine & (radius >= 0.45)] = 0
             level = rng.lognormal(0, 0.4)
-            where = [_pattern(label, radius, u, v, rng) for label in labels] or [np.zeros(shape, np.float32)]
-            protein = np.where(mine, level * np.max(where, axis=0), protein)
+            where = [_pattern(label, radius, u, v, rng) for label in labels] or [np.zeros(radius.shape, np.float32)]
+            protein[here] = np.where(mine, level * np.max(where, axis=0), protein[here])
     inside = (cell > 0).astype(np.float32)
     texture = _smooth(rng.normal(0, 1, shape), 1.5)
     plain = {
@@ -310,16 +317,17 @@ def _cells(
 
 
 def _crop_store(
-    path: Path, shard: str, source: str, roles: tuple[str, ...], crops: list[tuple[np.ndarray, np.ndarray]], ids: list[str]
+    path: Path,
+    shard: str,
+    source: str,
+    roles: tuple[str, ...],
+    crops: list[tuple[np.ndarray, np.ndarray]],
+    ids: list[str],
 ) -> None:
-    root = zarr.create_group(path, zarr_format=3)
-    images, masks = np.stack([image for image, _ in crops]), np.stack([mask for _, mask in crops])
-    root.create_array("images", data=images, chunks=(1, *images.shape[1:]), shards=images.shape)
-    root.create_array("masks", data=masks, chunks=(1, *masks.shape[1:]), shards=masks.shape)
-    root.attrs.update(
-        {"roles": list(roles), "pixel_size_um": 0.2, "window_um": WINDOW_PX * 0.2, "window_px": WINDOW_PX,
-         "shard": shard, "source": source, "cell_ids": ids, "wherein_version": "0"}
-    )  # fmt: skip
+    with atomic_path(path) as partial, CropWriter(partial, roles, WINDOW_PX, np.dtype(np.uint16)) as writer:
+        for cell_id, (image, mask) in zip(ids, crops, strict=True):
+            writer.add(cell_id, np.ascontiguousarray(image), mask)
+        writer.finish({"pixel_size_um": 0.2, "window_um": WINDOW_PX * 0.2, "shard": shard, "source": source})
 
 
 def _balance(run: FakeRun, fields: pd.DataFrame) -> None:
@@ -437,10 +445,11 @@ def _scores(run: FakeRun, model: str, level: str, truth: np.ndarray, shares: np.
 
 
 def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.random.Generator) -> None:
-    terms = [(str(cluster), "go_cc", term, f"GO:000{n}{cluster}", 2 + n, 3, 5, 15, "HGENE0;HGENE1", 3.0 + n,
+    terms = [(str(cluster), "go_cc", term, f"GO:000{n}{cluster}", 1 + n, 3, 5, 15, "HGENE0;HGENE1", 3.0 + n,
               10.0 ** -(n + 1), 10.0**-n, 10.0**-n)
-             for cluster in (1, 2, 3) for n, term in enumerate(("nucleolus", "vesicle membrane", "cytosolic ribosome"))]  # fmt: skip
-    columns = ["cluster", "gene_set_library", "term", "term_id", "k", "n", "K", "N", "genes", "odds_ratio", "p", "q", "q_gseapy"]  # fmt: skip
+             for cluster in (1, 2, 3)
+             for n, term in enumerate(("nucleolus", "vesicle membrane", "cytosolic ribosome"))]  # fmt: skip
+    columns = "cluster gene_set_library term term_id k n K N genes odds_ratio p q q_gseapy".split()
     Path(run.path(f"biology/{model}")).mkdir(parents=True)
     _tsv(run.path(f"biology/{model}/enrichment.tsv"), pd.DataFrame(terms, columns=columns))
     rows, by_field = [], []
@@ -465,6 +474,3 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
 def _tsv(path: str, frame: pd.DataFrame) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, sep="\t", index=False)
-
-
-assert set(ROLES_OF["human"]) <= set(ROLES)

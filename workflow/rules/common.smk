@@ -18,7 +18,7 @@ if workflow.is_main_process:
 
 
 wildcard_constraints:
-    shard=r"[a-z0-9_]+-\d{4,}",
+    shard=r"[a-z0-9_]+-[0-9]+",
     model=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
 
 
@@ -27,7 +27,7 @@ def sources_of_kind(*kinds):
     names = [
         name for name, source in config["sources"].items() if source["kind"] in kinds
     ]
-    return rf"({'|'.join(names)})-\d{{4,}}" if names else "(?!)"
+    return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
 
 
 def source_of(wildcards):
@@ -189,15 +189,22 @@ def segmentation_scores(wildcards):
 
 
 def run_summaries(wildcards):
-    """An input: the summaries of every job of the pixel stages and of the models."""
+    """An input: the summaries of every job, in the order of the stages."""
     stages = ("download", "qc", "segment", "crop")
     found = [
         f"results/summaries/{stage}/{shard}.json"
         for stage in stages
         for shard in shards()
     ]
-    for model in config["models"]:
-        found += [
-            f"results/summaries/embed/{model}/{shard}.json" for shard in shards(model)
-        ]
-    return found
+    models = [model for model in config["models"] if shards(model)]
+    embedded = [
+        f"results/summaries/embed/{model}/{shard}.json"
+        for model in models
+        for shard in shards(model)
+    ]
+    found += ["results/summaries/split/run.json"] + embedded
+    return ["results/summaries/catalog/run.json"] + found + [
+        f"results/summaries/{stage}/{model}.json"
+        for stage in ("evaluate", "atlas", "enrich", "heterogeneity")
+        for model in models
+    ]

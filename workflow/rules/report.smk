@@ -64,6 +64,9 @@ rule plot_qc:
         runtime=60,
     params:
         settings=config["report"],
+        limits={
+            source: for_source(config, "qc", source) for source in config["sources"]
+        },
         code=code_digest("plot_qc"),
     message:
         "Drawing what quality control found"
@@ -192,6 +195,9 @@ rule build_site:
         crops=per_shard("results/crops/{shard}.zarr"),
         summaries=run_summaries,
         segmentation=segmentation_scores,
+        weights="resources/weights.tsv",
+        gene_sets=config["biology"]["gene_sets"].values(),
+        gene_set_licences="resources/gene_sets/licences.tsv",
         run_figures=[
             "results/report/figures/qc_measures.png",
             "results/report/figures/qc_examples.png",

@@ -12,6 +12,7 @@ if __name__ == "__main__":
         files=snakemake.input.files,
         qc=snakemake.input.qc,
         settings=snakemake.params.settings,
+        limits=snakemake.params.limits,
         measures=snakemake.output.measures,
         examples=snakemake.output.examples,
     )

@@ -27,16 +27,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".{final.name}.{os.getpid()}.part")
+    aside = final.with_name(f".{final.name}.{os.getpid()}.old")
     _remove(partial)
     try:
         yield partial
         if not partial.exists():
             raise FileNotFoundError(f"nothing was written for {final}")
-        if partial.is_dir() and final.exists():
-            _remove(final)
+        # a folder cannot be renamed over another: the old one steps aside, and goes when the new one is there
+        if final.exists() and (partial.is_dir() or final.is_dir()):
+            os.replace(final, aside)
         os.replace(partial, final)
     finally:
         _remove(partial)
+        if aside.exists() and not final.exists():
+            os.replace(aside, final)
+        _remove(aside)
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -86,9 +86,12 @@ def _tree(path: Path) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]
+            node.body = [item for item in body if not _says_nothing(item)] or [ast.Pass()]
     return ast.dump(tree, include_attributes=False)
 
 
-def _is_text(node: ast.AST) -> bool:
+def _says_nothing(node: ast.AST) -> bool:
+    """Whether a statement is a docstring, or the version, which every release raises and which computes nothing."""
+    if isinstance(node, ast.Assign):
+        return [ast.unparse(target) for target in node.targets] == ["__version__"]
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ from wherein.shards import Shard
 
 COLUMNS = ("level", "id", "action", "value", "who", "why")
 ACTIONS = {"field": ("keep", "reject", "relabel"), "cell": ("keep", "reject", "relabel")}
+
+
+CELL_ID = re.compile(r".+@[0-9a-f]+:[1-9][0-9]*")
 
 
 class Override(NamedTuple):
@@ -51,28 +55,53 @@ def read_overrides(path: str | None) -> tuple[Override, ...]:
 
 @lru_cache(maxsize=4)
 def _read(path: str, _mtime_ns: int, _size: int) -> tuple[Override, ...]:
-    with open(path, newline="", encoding="utf-8-sig") as lines:
-        table = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
-        if missing:
-            raise ValueError(f"{path}: column {', '.join(missing)} is missing; it needs {', '.join(COLUMNS)}")
-        found = [Override(*(str(row[name] or "").strip() for name in COLUMNS)) for row in table]
-    seen: set[tuple[str, str, bool]] = set()
-    for row, word in enumerate(found, start=1):
-        if word.level not in ACTIONS or word.action not in ACTIONS[word.level]:
-            raise ValueError(
-                f"{path}, row {row}: found {word.level!r} {word.action!r}; level is field or cell, "
-                "action is keep, reject or relabel"
-            )
-        if not word.who or not word.why:
-            raise ValueError(f"{path}, row {row} ({word.id}): who and why must be given")
-        if word.action == "relabel" and not word.value:
-            raise ValueError(f"{path}, row {row} ({word.id}): relabel needs the locations in the column value")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = [
+            (number, [cell.strip() for cell in cells])
+            for number, cells in enumerate(csv.reader(file, delimiter="\t"), start=1)
+            if any(cells) and not cells[0].startswith("#")
+        ]
+    header = rows[0][1] if rows else []
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise ValueError(f"{path}: column {', '.join(missing)} is missing; it needs {', '.join(COLUMNS)}")
+    found: list[Override] = []
+    seen: dict[tuple[str, str, bool], int] = {}
+    for number, cells in rows[1:]:
+        row = dict(zip(header, cells, strict=False))
+        word = Override(*(row.get(name, "") for name in COLUMNS))
+        _check(word, f"{path}, row {number}")
+        # one word on keeping and one on labels may stand side by side
         key = (word.level, word.id, word.action == "relabel")
         if key in seen:
-            raise ValueError(f"{path}, row {row}: {word.id} is decided twice")
-        seen.add(key)
+            raise ValueError(f"{path}, row {number}: {word.id} is decided twice, see row {seen[key]}; keep one")
+        seen[key] = number
+        found.append(word)
     return tuple(found)
+
+
+def _check(word: Override, here: str) -> None:
+    """Raise ValueError for a decision that cannot be followed."""
+    if word.level not in ACTIONS or word.action not in ACTIONS[word.level]:
+        raise ValueError(
+            f"{here}: found {word.level!r} {word.action!r}; level is field or cell, action is keep, reject or relabel"
+        )
+    if not word.id or (word.level == "cell" and not CELL_ID.fullmatch(word.id)):
+        raise ValueError(
+            f"{here}: found {word.id!r} as id; it is a field_id, or a cell_id as the ledger has it "
+            "(field_id@version:label)"
+        )
+    if not word.who or not word.why:
+        raise ValueError(f"{here} ({word.id}): who and why must be given")
+    if (word.action == "relabel") != bool(word.value):
+        raise ValueError(
+            f"{here} ({word.id}): relabel needs the locations in the column value, other actions leave it empty"
+        )
+
+
+def field_of(word: Override) -> str:
+    """field_id that a decision is about."""
+    return word.id if word.level == "field" else word.id.rsplit("@", 1)[0]
 
 
 def overrides_for(path: str | None, stage: str, shard: Shard) -> list[list[str]]:
@@ -94,5 +123,5 @@ def overrides_for(path: str | None, stage: str, shard: Shard) -> list[list[str]]
     return [
         list(word)
         for word in read_overrides(path)
-        if word.level == level and word.action != "relabel" and word.id.rsplit("@", 1)[0] in fields
+        if word.level == level and word.action != "relabel" and field_of(word) in fields
     ]

@@ -19,15 +19,15 @@ FIELD_REASONS = {
     "size_mismatch": "the channels of the field differ in size",
     "unsupported_format": "the file's format or axes cannot be read as they are",
     "out_of_focus": "structures are blurred beyond what the cells' own size allows",
-    "low_contrast": "the protein channel uses too little of the source's intensity range",
-    "too_few_cells": "fewer whole cells than the source's minimum",
+    "swapped_roles": "a channel looks like another role's: check the configuration of roles",
     "empty": "no cells in the field",
+    "too_few_cells": "fewer whole cells than the source's minimum",
+    "low_contrast": "the protein channel uses too little of the source's intensity range",
     "saturated": "too many pixels at the detector's maximum",
     "channel_mismatch": "a channel does not fit the others: it comes from another field",
-    "swapped_roles": "a channel looks like another role's: check the configuration of roles",
     "overridden": "a curator's word in config/overrides.tsv",
 }
-"""Reasons of the stage qc, in the order in which they are tried."""
+"""Reasons of the stage qc, in the order in which they are tried: one that makes later measures moot goes before them."""
 
 UNDECODABLE_REASONS = (
     "missing_file",

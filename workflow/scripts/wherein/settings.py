@@ -9,6 +9,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from wherein.sources.check import check_tables as check_tables
+
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 STAGES_BY_SOURCE = ("qc", "segment", "crop")
@@ -61,7 +63,7 @@ def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
 
 def sentence(error: ValidationError, prefix: str = "") -> str:
     """One line for a schema's error: the key, what was found, what is allowed."""
-    while error.context:
+    while error.context and "description" not in error.schema:
         error = best_match(error.context)
     key = ".".join([part for part in [prefix, *(str(part) for part in error.absolute_path)] if part])
     where = f"configuration key {key!r}" if key else "configuration"
@@ -70,6 +72,10 @@ def sentence(error: ValidationError, prefix: str = "") -> str:
         known = sorted(schema_here.get("properties", {}))
         unknown = sorted(set(error.instance) - set(known))
         return f"{where}: unknown key {', '.join(map(repr, unknown))}; allowed are {', '.join(known) or 'none'}"
+    if error.validator in ("oneOf", "anyOf"):
+        return f"{where}: found {error.instance!r}; allowed is: {schema_here['description']}"
+    if error.validator == "pattern":
+        return f"{where}: found {error.instance!r}; it must look like {error.validator_value}"
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         return f"{where}: {', '.join(map(repr, missing))} is missing; it must be given"
@@ -77,7 +83,8 @@ def sentence(error: ValidationError, prefix: str = "") -> str:
         return f"{where}: found {error.instance!r}; allowed are {', '.join(map(repr, error.validator_value))}"
     if error.validator == "type":
         allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        return f"{where}: found {error.instance!r}; it must be {' or '.join(allowed)}"
+        quotes = " (put it in quotes)" if "string" in allowed and not isinstance(error.instance, (dict, list)) else ""
+        return f"{where}: found {error.instance!r}; it must be {' or '.join(allowed)}{quotes}"
     allowed_text = schema_here.get("description", "")
     return f"{where}: {error.message}" + (f" ({allowed_text})" if allowed_text else "")
 

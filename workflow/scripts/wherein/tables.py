@@ -223,14 +223,15 @@ def write_predictions(
 
 
 def read_tables(paths: Iterable[str | Path], columns: list[str] | None = None) -> pd.DataFrame:
-    """Read the same table of any number of shards into one frame; columns that a shard lacks are null."""
+    """Read the same table of any number of shards into one frame; columns that shards lack are there, and null."""
     frames = []
     for path in paths:
         have = pq.read_schema(path).names
         wanted = None if columns is None else [name for name in columns if name in have]
         frames.append(pq.read_table(path, columns=wanted).to_pandas())
+    names = columns if columns is not None else list(dict.fromkeys(name for frame in frames for name in frame))
     filled = [frame for frame in frames if len(frame)] or frames[:1]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns or [])
+    return pd.concat(filled, ignore_index=True).reindex(columns=names) if filled else pd.DataFrame(columns=names)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -248,6 +249,24 @@ def current_fields(path: str | Path) -> pd.DataFrame:
 def fields_of_shard(path: str | Path, shard: str) -> pd.DataFrame:
     """Field versions of one shard, the retired ones included, in the order of fields.parquet."""
     return pq.read_table(path, filters=[("shard", "=", shard)]).to_pandas()
+
+
+def write_tsv(path: str | Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Write a small table as tab-separated text atomically, nothing where a value is not known.
+
+    Args:
+        path: the file.
+        frame: the rows; columns that are missing are left empty.
+        columns: the columns to write, in order.
+
+    Raises:
+        ValueError: `frame` has a column that is not among `columns`.
+    """
+    unknown = [name for name in frame.columns if name not in columns]
+    if unknown:
+        raise ValueError(f"{path}: unknown columns {unknown}; the table has {list(columns)}")
+    with atomic_path(path) as partial:
+        frame.reindex(columns=list(columns)).to_csv(partial, sep="\t", index=False, float_format="%.8g")
 
 
 def _write(path: str | Path, table: pa.Table, metadata: dict[str, Any] | None) -> None:

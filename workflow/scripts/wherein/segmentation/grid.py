@@ -101,3 +101,23 @@ def in_sequence(labels: np.ndarray) -> np.ndarray:
     table = np.zeros(int(numbers[-1]) + 1 if numbers.size else 1, np.int32)
     table[numbers[numbers > 0]] = np.arange(1, (numbers > 0).sum() + 1)
     return table[labels]
+
+
+def closed(mask: np.ndarray, radius_px: float) -> np.ndarray:
+    """Close gaps and notches narrower than twice the radius; the field's border counts as background."""
+    reach = int(np.ceil(radius_px)) + 1
+    padded = np.pad(mask, reach).astype(np.uint8)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk(radius_px))[reach:-reach, reach:-reach] > 0
+
+
+def filled(mask: np.ndarray, largest_px: float) -> np.ndarray:
+    """Fill holes up to `largest_px` pixels."""
+    holes, count = ndimage.label(~mask)
+    if not count:
+        return mask
+    sizes = np.bincount(holes.ravel())
+    outside = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
+    keep_open = sizes > largest_px
+    keep_open[outside] = True
+    keep_open[0] = True
+    return mask | ~keep_open[holes]

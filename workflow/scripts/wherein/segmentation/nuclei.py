@@ -14,44 +14,43 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
-from wherein.segmentation.grid import blur, disk, enlarge_labels, in_sequence, shrink, working_shape
+from wherein.segmentation.grid import blur, closed, disk, enlarge_labels, filled, in_sequence, shrink, working_shape
 
 
-def find_nuclei(image: np.ndarray, pixel_size_um: float, settings: dict[str, Any]) -> np.ndarray:
-    """Outline the nuclei of a field.
+def find_objects(image: np.ndarray, pixel_size_um: float, grid_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Outline the bright, roundish objects of a field: nuclei on their channel, yeast cells on a cytosolic one.
 
     Args:
-        image: (H, W) nucleus channel, any real type; only differences and ratios of intensities count.
+        image: (H, W) of any real type; only differences and ratios of intensities count.
         pixel_size_um: micrometres a pixel.
-        settings: the section `segment` of the configuration.
+        grid_um: micrometres a pixel of the grid on which outlines are found.
+        options: `segment.nuclei` or `segment.whole_cells` of the configuration.
 
     Returns:
-        (H, W) uint32, 0 for background, nuclei numbered from 1 without gaps, those at the border included.
+        (H, W) uint32, 0 for background, objects numbered from 1 without gaps, those at the border included.
     """
-    shape = working_shape(image.shape, pixel_size_um, settings["grid_um"])
+    shape = working_shape(image.shape, pixel_size_um, grid_um)
     step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = nuclei_on_grid(shrink(image, shape), step, settings)
+    coarse = objects_on_grid(shrink(image, shape), step, options)
     return in_sequence(enlarge_labels(coarse, image.shape)).astype(np.uint32)
 
 
-def nuclei_on_grid(image: np.ndarray, step_um: float, settings: dict[str, Any]) -> np.ndarray:
-    """Outline nuclei on the working grid.
+def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Outline bright objects on the working grid.
 
     Args:
         image: (h, w) float32.
         step_um: micrometres a pixel.
-        settings: the section `segment` of the configuration.
+        options: `segment.nuclei` or `segment.whole_cells` of the configuration.
 
     Returns:
-        (h, w) int32, nuclei numbered from 1 without gaps.
+        (h, w) int32, numbered from 1 without gaps.
     """
-    options = settings["nuclei"]
     smooth = blur(image, options["smoothing_um"] / step_um)
     signal = smooth - local_background(smooth, options["background_um"] / step_um)
-    lowest = options["contrast"] * noise_level(image)
-    mask, tops = foreground(signal, lowest, step_um, options)
-    labels = split_touching(mask, signal, step_um, options)
-    return in_sequence(_without_debris(labels, signal, tops, step_um, options))
+    mask = foreground(signal, options["contrast"] * noise_level(image), step_um, options)
+    labels = _without_debris(split_touching(mask, signal, step_um, options), signal, step_um, options)
+    return in_sequence(join_sisters(labels, signal, step_um, options))
 
 
 def local_background(image: np.ndarray, radius_px: float) -> np.ndarray:
@@ -84,7 +83,7 @@ def noise_level(image: np.ndarray) -> float:
         image: (h, w) float32, not smoothed.
 
     Returns:
-        Intensity; at least one hundredth of the range of the image's lower half, or the smallest positive number.
+        Intensity, at least the smallest positive number.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101))
@@ -92,25 +91,22 @@ def noise_level(image: np.ndarray) -> float:
     return max(float(np.median(response)) / (6 * 0.6745), float(np.finfo(np.float32).tiny))
 
 
-def foreground(
-    signal: np.ndarray, lowest: float, step_um: float, options: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
+def foreground(signal: np.ndarray, lowest: float, step_um: float, options: dict[str, Any]) -> np.ndarray:
     """Pixels of nuclei: above half of the brightness of the bright spot that they belong to.
 
     Args:
         signal: (h, w) float32 above the local background, smoothed.
         lowest: brightness below which nothing is an object, whatever the field holds.
         step_um: micrometres a pixel.
-        options: `segment.nuclei` of the configuration.
+        options: `segment.nuclei` or `segment.whole_cells` of the configuration.
 
     Returns:
-        mask: (h, w) bool, holes filled.
-        tops: (h, w) float32, brightness of the spot that each pixel belongs to.
+        (h, w) bool, holes filled.
     """
     least = max(lowest, options["dimmest"] * bright_level(signal, lowest))
     near = signal > options["level"] * least
     if not near.any():
-        return near, np.zeros_like(signal)
+        return near
     wide = blur(signal, options["spot_um"] / step_um)
     seeds = _peaks(wide, near & (wide > options["level"] * least), options["spot_um"] / step_um)
     basins = watershed(-wide, seeds, mask=near)
@@ -122,8 +118,8 @@ def foreground(
             tops[number] = np.percentile(signal[box][basins[box] == number], 80)
     top = tops[basins]
     mask = (signal > options["level"] * top) & (top > least)
-    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(options["opening_um"] / step_um)) > 0
-    return _filled(mask, options["hole_um2"] / step_um**2), top
+    mask = filled(closed(mask, options["closing_um"] / step_um), options["hole_um2"] / step_um**2)
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(options["opening_um"] / step_um)) > 0
 
 
 def bright_level(signal: np.ndarray, lowest: float) -> float:
@@ -145,27 +141,36 @@ def split_touching(mask: np.ndarray, signal: np.ndarray, step_um: float, options
         mask: (h, w) bool.
         signal: (h, w) float32 above the background.
         step_um: micrometres a pixel.
-        options: `segment.nuclei` of the configuration.
+        options: `segment.nuclei` or `segment.whole_cells` of the configuration.
 
     Returns:
         (h, w) int32, numbered from 1 without gaps.
     """
     core = mask & ~_dark_lines(signal, step_um, options)
-    core = _filled(core, options["hole_um2"] / step_um**2)
+    core = filled(core, options["hole_um2"] / step_um**2)
     distance = cv2.distanceTransform(_framed(core), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] * step_um
     depth = blur(distance, 0.5 / step_um)
+    pieces, count = ndimage.label(mask)
     seeds = _peaks(depth, core & (depth > options["thinnest_um"] / 2), options["spot_um"] / step_um)
+    # a piece that is thin throughout, as a metaphase plate is, is one object
+    whole = ~np.isin(np.arange(count + 1), pieces[seeds > 0])
+    seeds = np.where(whole[pieces] & mask, pieces + seeds.max(), seeds)
     parts = watershed(-depth, seeds, mask=mask)
-    pieces, _ = ndimage.label(mask)
+    usual = _usual_area(parts)
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         here = parts[box] * (pieces[box] == number)
         if np.unique(here[here > 0]).size > 1:
-            _join(parts[box], here, depth[box], signal[box], options)
+            _join(parts[box], here, depth[box], signal[box], usual, options)
     return in_sequence(parts)
 
 
 def _join(
-    parts: np.ndarray, here: np.ndarray, depth: np.ndarray, signal: np.ndarray, options: dict[str, Any]
+    parts: np.ndarray,
+    here: np.ndarray,
+    depth: np.ndarray,
+    signal: np.ndarray,
+    usual: float,
+    options: dict[str, Any],
 ) -> None:
     """Join parts of one piece that are one nucleus, in place in `parts`, the widest neck first."""
     refused: set[tuple[int, int]] = set()
@@ -174,7 +179,7 @@ def _join(
         if not pairs:
             return
         first, second, width, light = max(pairs, key=lambda pair: pair[2])
-        if _one_nucleus(here, signal, first, second, width, light, options):
+        if _one_nucleus(here, signal, first, second, width, light, usual, options):
             parts[here == second] = first
             here[here == second] = first
             refused = {pair for pair in refused if first not in pair and second not in pair}
@@ -191,7 +196,7 @@ def _necks(here: np.ndarray, depth: np.ndarray, signal: np.ndarray) -> list[tupl
         edge = (a != b) & (a > 0) & (b > 0)
         low, high = np.minimum(a, b)[edge], np.maximum(a, b)[edge]
         values = [
-            np.minimum(np.take(plane, range(0, n - 1), axis=axis), np.take(plane, range(1, n), axis=axis))[edge]
+            np.minimum(np.take(plane, range(n - 1), axis=axis), np.take(plane, range(1, n), axis=axis))[edge]
             for plane in (depth, signal)
         ]
         for pair in set(zip(low.tolist(), high.tolist(), strict=True)):
@@ -212,15 +217,66 @@ def _one_nucleus(
     second: int,
     width: float,
     light: float,
+    usual: float,
     options: dict[str, Any],
 ) -> bool:
+    """Whether two neighbouring parts of a piece are one nucleus: alike in brightness, no dark line, no real neck."""
+    sizes = [int((here == number).sum()) for number in (first, second)]
+    if min(sizes) < options["bud_share"] * max(sizes):
+        return True
     levels = [float(np.median(signal[here == number])) for number in (first, second)]
     if min(levels) < options["alike"] * max(levels):
         return False
     if light < options["line"] * min(levels):
         return False
-    whole = solidity((here == first) | (here == second))
-    return width >= options["neck"] or whole >= options["convex"]
+    whole = (here == first) | (here == second)
+    wide = width >= options["neck"]
+    convex = solidity(whole) >= options["convex"]
+    # two nuclei that overlap have a wide neck, and side by side a nearly convex union, but a large one
+    return (wide and convex) if whole.sum() > options["large"] * usual else (wide or convex)
+
+
+def join_sisters(labels: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Give the two plates of an anaphase one number: the cell has not divided yet.
+
+    Plates are thin, much brighter than the field's nuclei, alike, side by side and nobody else's nearest.
+
+    Args:
+        labels: (h, w) int32.
+        signal: (h, w) float32 above the background.
+        step_um: micrometres a pixel.
+        options: `segment.nuclei` or `segment.whole_cells` of the configuration; a reach of 0 joins nothing.
+
+    Returns:
+        (h, w) int32; a joined pair has the lower of its numbers.
+    """
+    count, reach = int(labels.max()), options["sisters_um"]
+    if count < 2 or not reach:
+        return labels
+    light = ndimage.median(signal, labels, np.arange(1, count + 1))
+    boxes = ndimage.find_objects(labels)
+    plates = []
+    for number in np.flatnonzero(light > options["plate_brightness"] * np.median(light)) + 1:
+        y, x = np.nonzero(labels[boxes[number - 1]] == number)
+        (centre_x, centre_y), sides, _ = cv2.minAreaRect(np.stack([x, y], axis=1).astype(np.float32))
+        if (min(sides) + 1) * step_um < options["plate_um"] and max(sides) > 2 * min(sides):
+            box = boxes[number - 1]
+            plates.append((number, np.array([centre_y + box[0].start, centre_x + box[1].start]) * step_um))
+    table = np.arange(count + 1, dtype=np.int32)
+    for number, place in plates:
+        others = sorted((float(np.hypot(*(place - there))), other) for other, there in plates if other != number)
+        if not others or others[0][0] > reach:
+            continue
+        other = others[0][1]
+        if min(light[[number - 1, other - 1]]) >= options["alike"] * max(light[[number - 1, other - 1]]):
+            table[max(number, other)] = min(number, other)
+    return table[labels]
+
+
+def _usual_area(parts: np.ndarray) -> float:
+    """Median area in pixels of the larger half of the parts: fragments of nuclei do not count."""
+    area = np.sort(np.bincount(parts.ravel())[1:])
+    return float(np.median(area[area.size // 2 :])) if area.size else 0.0
 
 
 def solidity(mask: np.ndarray) -> float:
@@ -240,14 +296,21 @@ def solidity(mask: np.ndarray) -> float:
     return float(y.size / cv2.contourArea(hull))
 
 
-def _without_debris(
-    labels: np.ndarray, signal: np.ndarray, tops: np.ndarray, step_um: float, options: dict[str, Any]
-) -> np.ndarray:
-    """Drop what is too small for a nucleus; an object cut by the border may be smaller."""
-    area = np.bincount(labels.ravel()) * step_um**2
-    small = area < options["min_um2"]
-    small[0] = False
-    return np.where(small[labels], 0, labels)
+def _without_debris(labels: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Drop what is too small for a nucleus, and what is dim and ragged, as the glow of a cytoplasm is."""
+    count = int(labels.max())
+    if not count:
+        return labels
+    numbers = np.arange(1, count + 1)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:] * step_um**2
+    light = ndimage.median(signal, labels, numbers)
+    dim = light < 0.5 * np.median(light)
+    drop = np.zeros(count + 1, bool)
+    drop[1:] = area < options["min_um2"]
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if dim[number - 1] and solidity(labels[box] == number) < options["dim_solidity"]:
+            drop[number] = True
+    return np.where(drop[labels], 0, labels)
 
 
 def _peaks(image: np.ndarray, mask: np.ndarray, radius_px: float) -> np.ndarray:
@@ -261,19 +324,6 @@ def _dark_lines(signal: np.ndarray, step_um: float, options: dict[str, Any]) -> 
     """Lines darker than what lies on both sides of them, as between two nuclei that touch."""
     closed = cv2.morphologyEx(signal, cv2.MORPH_CLOSE, disk(options["line_um"] / step_um))
     return signal < options["line"] * closed
-
-
-def _filled(mask: np.ndarray, largest_px: float) -> np.ndarray:
-    """Fill holes up to `largest_px` pixels."""
-    holes, count = ndimage.label(~mask)
-    if not count:
-        return mask
-    sizes = np.bincount(holes.ravel())
-    outside = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
-    keep_open = sizes > largest_px
-    keep_open[outside] = True
-    keep_open[0] = True
-    return mask | ~keep_open[holes]
 
 
 def _framed(mask: np.ndarray) -> np.ndarray:

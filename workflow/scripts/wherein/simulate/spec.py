@@ -121,7 +121,7 @@ class FieldSpec:
         pixel_size_um: micrometres a pixel.
         cell_line: how the cells look.
         confluence: share of the field that cells cover, nuisance of this field.
-        max_cells: most cells in the field, none of which touches the border; None for no limit.
+        max_cells: most cells in the field, all of them away from the border; None for no limit.
         debris: pieces of debris for each 10,000 square micrometres.
         gene: symbol of the protein; None in a control.
         locations: where the protein is, terms of the vocabulary (`hpa19` or the yeast terms of the protein table).
@@ -130,7 +130,7 @@ class FieldSpec:
             cells show a signal of `variable_intensity`), or None.
         variable_share: share of the cells that differ, 0 without variation.
         variable_locations: where the protein is in the cells that differ.
-        variable_intensity: their signal against that of the others.
+        variable_intensity: their signal against that of the others; the mean over all cells stays that of any protein.
         cycle_peak: place in the cell cycle (0 to 1) where a protein that follows it is most abundant; None for one
             that does not follow it.
         mitotic_share: share of cells in mitosis, the same for all proteins.

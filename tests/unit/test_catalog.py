@@ -1,0 +1,458 @@
+"""The catalog: versions, shards that never change, releases, curators' labels; and the check of files after it."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from wherein.catalog import build_catalog
+from wherein.catalog.planned import file_state
+from wherein.catalog.sharding import open_shards, pack
+from wherein.download import check_shard, fingerprint
+from wherein.settings import check_config
+from wherein.shards import read_shards
+from wherein.sources.table import TableError
+from wherein.tables import FIELDS, FILES, current_fields
+
+ROLES = ("nucleus", "protein")
+NAMES = ("fields.parquet", "shards.tsv", "release_diff.tsv", "left_out.tsv", "run.json")
+
+
+class Lab:
+    """A folder of images, its table, and the catalog made of them."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self.options = options
+        self.rows: dict[str, dict[str, str]] = {}
+
+    def add(self, field_id: str, dtype: str = "uint16", **cells: str) -> None:
+        self.rows[field_id] = {"genes": "TP53", "reagent": "A1", "cell_line": "U-2 OS", "labels": "Cytosol", **cells}
+        for role in ROLES:
+            self.write(field_id, role, dtype)
+
+    def write(self, field_id: str, role: str, dtype: str = "uint16", value: int = 1) -> None:
+        path = self.folder / f"{field_id}_{role}.tif"
+        tifffile.imwrite(path, np.full((4, 4), value, dtype))
+        os.utime(path, ns=(10**18, 10**18 + value))
+
+    def source(self, release: str = "1") -> dict[str, Any]:
+        columns = sorted({name for cells in self.rows.values() for name in cells})
+        with open(self.folder / "fields.tsv", "w", newline="") as lines:
+            table = csv.writer(lines, delimiter="\t")
+            table.writerow(["field_id", *columns])
+            table.writerows(
+                [field_id, *(cells.get(name, "") for name in columns)] for field_id, cells in self.rows.items()
+            )
+        return {
+            "kind": "table",
+            "release": release,
+            "table": str(self.folder / "fields.tsv"),
+            "roles": {role: {"path": f"{{field_id}}_{role}.tif"} for role in ROLES},
+            "pixel_size_um": 0.1,
+            **self.options,
+        }
+
+    def build(self, release: str = "1", most: int = 10, overrides: str | None = None, **sources: Any) -> pd.DataFrame:
+        config = {
+            "sources": {"lab": self.source(release), **sources},
+            "models": {"classic": {"kind": "classic", "missing_roles": "skip"}},
+            "overrides": overrides,
+        }
+        return self.run(config, most)
+
+    def run(self, config: dict[str, Any], most: int = 10) -> pd.DataFrame:
+        check_config(config)
+        self.config = config
+        paths = [str(self.folder / "catalog" / name) for name in NAMES]
+        build_catalog(config["sources"], config["models"], config["overrides"], most, *paths)
+        return pd.read_parquet(paths[0])
+
+    def text(self, name: str) -> str:
+        return (self.folder / "catalog" / name).read_text()
+
+    def changes(self) -> list[tuple[str, str]]:
+        return [
+            (row["field_id"], row["change"])
+            for row in csv.DictReader(self.text("release_diff.tsv").splitlines(), delimiter="\t")
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads(self.text("run.json"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    found = Lab(tmp_path)
+    for name in ("a", "b", "c"):
+        found.add(name)
+    return found
+
+
+def test_a_first_catalog(lab):
+    fields = lab.build()
+    assert list(fields.columns) == FIELDS.names
+    assert fields["field_id"].tolist() == ["a", "b", "c"]
+    assert fields["shard"].unique().tolist() == ["lab-0001"]
+    assert fields["version"].str.fullmatch("[0-9a-f]{12}").all()
+    row = fields.iloc[0]
+    assert list(row["genes"]) == ["TP53"]
+    assert list(row["labels"]) == list(row["labels_published"]) == ["Cytosol"]
+    assert row["sample"] == "A1/U-2 OS"
+    assert row["full_scale"] == 65535
+    assert row["pixel_size_um"] == 0.1
+    assert row["uri_nucleus"] == f"{lab.folder}/a_nucleus.tif#z=max"
+    assert row["uri_er"] is None
+    assert row["first_release"] == row["release"] == "1"
+    assert lab.changes() == [("a", "added"), ("b", "added"), ("c", "added")]
+    assert lab.summary()["counts"] == {"in": 3, "kept": 3}
+    shard = read_shards(lab.folder / "catalog" / "shards.tsv")["lab-0001"]
+    assert shard.roles == ROLES
+    assert [field_id for field_id, _ in shard.members] == ["a", "b", "c"]
+
+
+def test_nothing_changed_changes_nothing(lab):
+    first = lab.build()
+    shards = lab.text("shards.tsv")
+    table = (lab.folder / "catalog" / "fields.parquet").read_bytes()
+    lab.rows = dict(reversed(lab.rows.items()))
+    again = lab.build()
+    pd.testing.assert_frame_equal(first, again)
+    assert lab.text("shards.tsv") == shards
+    assert (lab.folder / "catalog" / "fields.parquet").read_bytes() == table
+    assert lab.changes() == []
+
+
+def test_added_fields_open_new_shards_only(lab):
+    lab.build(most=10)
+    before = lab.text("shards.tsv")
+    lab.add("aa")
+    fields = lab.build("2")
+    assert lab.text("shards.tsv").startswith(before)
+    assert fields.set_index("field_id")["shard"].to_dict() == {
+        "a": "lab-0001", "aa": "lab-0002", "b": "lab-0001", "c": "lab-0001",
+    }  # fmt: skip
+    assert fields.set_index("field_id")["release"].to_dict() == {"a": "1", "aa": "2", "b": "1", "c": "1"}
+    assert lab.changes() == [("aa", "added")]
+
+
+@pytest.mark.parametrize("what", ["pixels", "pixel size in the table", "full scale in the table", "pixel size", "z"])
+def test_what_pixels_depend_on_makes_a_new_version(lab, what):
+    old = lab.build().set_index("field_id")
+    if what == "pixels":
+        lab.write("b", "protein", value=2)
+    elif what == "pixel size in the table":
+        lab.rows["b"]["pixel_size_um"] = "0.2"
+    elif what == "full scale in the table":
+        lab.rows["b"]["full_scale"] = "4095"
+    elif what == "pixel size":
+        lab.options = {"pixel_size_um": 0.2}
+    else:
+        lab.options = {"roles": {role: {"path": f"{{field_id}}_{role}.tif", "z": 0} for role in ROLES}}
+    changed = ["b"] if what in ("pixels", "pixel size in the table", "full scale in the table") else ["a", "b", "c"]
+    fields = lab.build("2")
+    now = current_fields(lab.folder / "catalog" / "fields.parquet").set_index("field_id")
+    assert sorted(now.index[now["version"] != old["version"]]) == changed
+    assert (now.loc[changed, "shard"] == "lab-0002").all()
+    assert (now.loc[changed, "first_release"] == "1").all()
+    assert (now.loc[changed, "release"] == "2").all()
+    retired = fields[fields["retired_in"].notna()]
+    assert retired["field_id"].tolist() == changed
+    assert (retired["retired_in"] == "2").all()
+    assert (retired["shard"] == "lab-0001").all()
+    assert lab.changes() == [(name, "changed") for name in changed]
+    assert lab.summary()["counts"] == {"in": 3 + len(changed), "kept": 3, "retired": len(changed)}
+
+
+def test_words_about_a_field_make_no_new_version(lab):
+    old = lab.build()
+    lab.rows["b"].update({"genes": "ACTB", "labels": "Nucleoli;Cytosol", "reliability": "Supported", "plate": "7"})
+    new = lab.build("2")
+    assert new["version"].tolist() == old["version"].tolist()
+    assert list(new.loc[1, "genes"]) == ["ACTB"]
+    assert list(new.loc[1, "labels"]) == ["Nucleoli", "Cytosol"]
+    assert new.loc[1, "release"] == "1"
+    assert lab.changes() == [("b", "relabelled")]
+    assert "Cytosol\tNucleoli;Cytosol" in lab.text("release_diff.tsv")
+
+
+def test_removed_fields_are_retired_and_return_to_their_shard(lab):
+    lab.build()
+    shards = lab.text("shards.tsv")
+    gone = lab.rows.pop("b")
+    fields = lab.build("2")
+    assert fields.set_index("field_id")["retired_in"].to_dict() == {"a": None, "b": "2", "c": None}
+    assert lab.changes() == [("b", "removed")]
+    lab.rows["b"] = gone
+    fields = lab.build("3")
+    assert fields["retired_in"].isna().all()
+    assert fields.loc[1, "release"] == "1"
+    assert lab.changes() == [("b", "added")]
+    assert lab.text("shards.tsv") == shards
+
+
+def test_an_old_version_that_returns_is_taken_up_again(lab):
+    first = lab.build()
+    lab.write("b", "protein", value=2)
+    lab.build("2")
+    lab.write("b", "protein", value=1)
+    third = lab.build("3")
+    rows = third[third["field_id"] == "b"].set_index("version")
+    old = first.loc[1, "version"]
+    assert rows.loc[old, "retired_in"] is None
+    assert rows.drop(old)["retired_in"].tolist() == ["3"]
+    assert lab.text("shards.tsv").count("\tb\t") == 2
+
+
+def test_a_source_taken_out_of_the_configuration_is_retired(lab):
+    other = lab.folder / "other"
+    other.mkdir()
+    second = Lab(other)
+    second.add("z")
+    lab.build(second=second.source())
+    fields = lab.build()
+    assert fields.set_index("field_id")["retired_in"].to_dict() == {
+        "a": None,
+        "b": None,
+        "c": None,
+        "z": "source removed",
+    }
+    assert lab.changes() == [("z", "removed")]
+    fields = lab.build(second=second.source())
+    assert fields["retired_in"].isna().all()
+    assert fields.set_index("field_id").loc["z", "shard"] == "second-0001"
+
+
+def test_curators_labels(lab):
+    words = lab.folder / "words.tsv"
+    head = "level\tid\taction\tvalue\twho\twhy\n"
+    words.write_text(
+        head + "field\tb\trelabel\tNucleoli;Golgi apparatus\tE. Curator\tantibody 7\nfield\tq\treject\t\tE\tx\n"
+    )
+    fields = lab.build(overrides=str(words))
+    assert list(fields.loc[1, "labels"]) == ["Nucleoli", "Golgi apparatus"]
+    assert list(fields.loc[1, "labels_published"]) == ["Cytosol"]
+    assert fields.loc[1, "relabelled_by"] == "E. Curator: antibody 7"
+    assert fields.loc[0, "relabelled_by"] is None
+    assert any("names the field q" in note for note in lab.summary()["notes"])
+    fields = lab.build()
+    assert list(fields.loc[1, "labels"]) == ["Cytosol"]
+    assert fields.loc[1, "relabelled_by"] is None
+    assert lab.changes() == [("b", "relabelled")]
+
+
+def test_shards_hold_one_data_type_and_one_pixel_size(lab):
+    lab.add("d", "uint8")
+    lab.rows["e"] = {"pixel_size_um": "0.3"}
+    for role in ROLES:
+        lab.write("e", role)
+    fields = lab.build().set_index("field_id")
+    assert fields["shard"].nunique() == 3
+    assert fields.loc["d", "full_scale"] == 255
+    assert fields.loc[["a", "b", "c"], "shard"].nunique() == 1
+
+
+def test_fields_without_files_have_a_row_a_shard_and_a_reason(lab):
+    lab.add("d")
+    for role in ROLES:
+        (lab.folder / f"d_{role}.tif").unlink()
+    (lab.folder / "b_protein.tif").write_bytes(b"II*\0 broken")
+    fields = lab.build(most=10).set_index("field_id")
+    assert fields["shard"].nunique() == 1
+    check_shard("lab-0001", *(str(lab.folder / "catalog" / name) for name in ("fields.parquet", "d.parquet", "d.json")))
+    files = pd.read_parquet(lab.folder / "catalog" / "d.parquet").set_index(["field_id", "role"])
+    assert files.loc["d", "reason"].tolist() == ["missing_file"] * 2
+    assert files.loc["b", "status"].tolist() == ["ok"] * 2
+    # the file comes later: a new version
+    for role in ROLES:
+        lab.write("d", role)
+    lab.build("2")
+    assert lab.changes() == [("d", "changed")]
+
+
+def test_pixel_size_of_the_table_then_the_file_then_the_configuration(lab):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    for name in ("b", "c"):
+        for role in ROLES:
+            tifffile.imwrite(lab.folder / f"{name}_{role}.tif", np.zeros((4, 4), "uint16"), ome=True, metadata=metadata)
+    lab.rows["c"]["pixel_size_um"] = "0.5"
+    fields = lab.build().set_index("field_id")
+    assert fields["pixel_size_um"].to_dict() == {"a": 0.1, "b": 0.25, "c": 0.5}
+    assert any("2 fields whose file names another pixel size" in note for note in lab.summary()["notes"])
+    lab.options = {"pixel_size_um": None}
+    with pytest.raises(TableError, match="row 2: the pixel size is not known"):
+        lab.build()
+
+
+def test_pixels_with_fractions_need_a_full_scale(lab):
+    lab.add("d", "float32")
+    with pytest.raises(TableError, match="field d: the pixels are float32"):
+        lab.build()
+    lab.options = {"full_scale": 100.0}
+    assert (lab.build()["full_scale"] == 100).all()
+
+
+def test_a_lost_shard_table_is_told(lab):
+    lab.build()
+    (lab.folder / "catalog" / "shards.tsv").unlink()
+    with pytest.raises(TableError, match="backup"):
+        lab.build()
+
+
+def test_a_lost_fields_table_is_made_again_with_the_old_shards(lab):
+    first = lab.build()
+    shards = lab.text("shards.tsv")
+    (lab.folder / "catalog" / "fields.parquet").unlink()
+    pd.testing.assert_frame_equal(lab.build(), first)
+    assert lab.text("shards.tsv") == shards
+
+
+def test_what_is_left_out_is_told(lab):
+    lab.options = {"roles": {"nucleus": {"path": "{field_id}_nucleus.tif"}}}
+    lab.build()
+    rows = list(csv.DictReader(lab.text("left_out.tsv").splitlines(), delimiter="\t"))
+    assert [(row["what"], row["name"], row["source"]) for row in rows] == [
+        ("model", "classic", "lab"),
+        ("stage", "embed", "lab"),
+    ]
+    assert "needs the role protein" in rows[0]["reason"]
+    assert "has nucleus" in rows[0]["reason"]
+
+
+def test_a_simulated_source(tmp_path):
+    lab = Lab(tmp_path)
+    config = {"sources": {"demo": {"kind": "simulated", "proteins": 19, "controls": 2, "faults": 3}}}
+    fields = lab.run(config, most=12)
+    assert fields["field_id"].is_unique
+    assert fields["control"].sum() == 2
+    assert fields["shard"].value_counts().max() <= 12
+    assert fields.groupby("sample")["shard"].nunique().max() == 1
+    shards = lab.text("shards.tsv")
+    pd.testing.assert_frame_equal(lab.run(config, most=12), fields)
+    config["sources"]["demo"]["seed"] = 7
+    lab.run(config, most=12)
+    assert lab.text("shards.tsv").startswith(shards)
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 30))
+def test_blocks_are_full_even_and_in_order(sizes, most):
+    samples = [[(number, member) for member in range(size)] for number, size in enumerate(sizes)]
+    blocks = pack(samples, most)
+    assert [member for block in blocks for member in block] == [member for sample in samples for member in sample]
+    assert all(0 < len(block) <= most for block in blocks)
+    for number, size in enumerate(sizes):
+        holding = sum(any(member[0] == number for member in block) for block in blocks)
+        assert size > most or holding == 1
+    # greedy filling with pieces in order needs the fewest blocks
+    if all(size == 1 for size in sizes):
+        assert len(blocks) == -(-len(sizes) // most)
+        assert not blocks or max(map(len, blocks)) - min(map(len, blocks)) < max(map(len, blocks))
+
+
+def test_even_blocks():
+    assert [len(block) for block in pack([[0]] * 201, 200)] == [101, 100]
+    assert [len(block) for block in pack([[0] * 4] * 50, 150)] == [100, 100]
+    assert [len(block) for block in pack([[0] * 401], 200)] == [134, 133, 134]
+    assert pack([], 5) == []
+
+
+def test_numbers_of_shards_go_on():
+    rows = [
+        {
+            "source": "lab",
+            "roles": ["protein"],
+            "dtype": "uint8",
+            "pixel_size_um": 0.1,
+            "sample": None,
+            "field_id": name,
+        }
+        for name in "cab"
+    ]
+    opened = open_shards(rows, 2, ["lab-0009", "lab-0002", "lab_2-0041"])
+    assert [(shard, row["field_id"]) for shard, row in opened] == [
+        ("lab-0010", "a"), ("lab-0010", "b"), ("lab-0011", "c"),
+    ]  # fmt: skip
+    assert open_shards(rows, 2, ["lab-9999"])[0][0] == "lab-10000"
+
+
+def test_state_of_a_folder(tmp_path):
+    image = tmp_path / "a.zarr"
+    (image / "0").mkdir(parents=True)
+    (image / "0" / "x").write_bytes(b"123")
+    (image / "y").write_bytes(b"45")
+    before = file_state(str(image))
+    assert before[:2] == (2, 5)
+    os.utime(image / "0" / "x", ns=(0, before[2] + 10))
+    assert file_state(str(image)) == (2, 5, before[2] + 10)
+    assert file_state(None) == file_state(str(tmp_path / "none")) == (0, 0, 0)
+
+
+def test_check_shard(lab):
+    roles = {"nucleus": {"path": "{nucleus}", "channel": 0}, "protein": {"path": "{field_id}_protein.tif"}}
+    lab.options = {"roles": roles}
+    for name in "abc":
+        lab.rows[name]["nucleus"] = f"{name}_nucleus.tif"
+    lab.rows["c"]["nucleus"] = ""
+    lab.build()
+    lab.rows.pop("b")
+    lab.build("2")
+    (lab.folder / "a_nucleus.tif").unlink()
+    paths = [str(lab.folder / "catalog" / name) for name in ("fields.parquet", "files.parquet", "d.json")]
+    check_shard("lab-0001", *paths)
+    files = pd.read_parquet(paths[1])
+    assert list(files.columns) == FILES.names
+    assert files[["field_id", "role"]].apply(tuple, axis=1).tolist() == [
+        (name, role) for name in "abc" for role in ROLES
+    ]
+    assert files["reason"].tolist() == ["missing_file", None, "retired", "retired", "no_address", None]
+    assert files["status"].tolist() == ["failed", "ok", "failed", "failed", "failed", "ok"]
+    assert files["channel"].tolist() == ["0", None] * 3
+    assert files.loc[4, "path"] is None
+    content = (lab.folder / "a_protein.tif").read_bytes()
+    assert files.loc[1, "sha256"] == hashlib.sha256(content).hexdigest()
+    assert files.loc[1, "bytes"] == len(content)
+    counts = json.loads(Path(paths[2]).read_text())["counts"]
+    assert counts == {"in": 3, "kept": 0, "missing_file": 1, "retired": 1, "no_address": 1}
+
+
+def test_fingerprint_of_a_folder(tmp_path):
+    image = tmp_path / "a.zarr"
+    (image / "c").mkdir(parents=True)
+    (image / "c" / "0").write_bytes(b"12")
+    (image / "z").write_bytes(b"3")
+    first = fingerprint(str(image))
+    assert first[1] == 3
+    copy = tmp_path / "b.zarr"
+    shutil.copytree(image, copy)
+    assert fingerprint(str(copy)) == first
+    (copy / "c" / "0").rename(copy / "c" / "1")
+    assert fingerprint(str(copy))[0] != first[0]
+    assert fingerprint(str(tmp_path / "none")) == (None, None)
+
+
+def test_two_thousand_fields_are_listed_quickly(tmp_path):
+    lab = Lab(tmp_path)
+    content = None
+    for i in range(2000):
+        lab.rows[f"f{i}"] = {"genes": "TP53", "reagent": f"A{i // 4}"}
+        for role in ROLES:
+            path = tmp_path / f"f{i}_{role}.tif"
+            if content is None:
+                tifffile.imwrite(path, np.zeros((4, 4), np.uint16))
+                content = path.read_bytes()
+            path.write_bytes(content)
+    start = time.monotonic()
+    fields = lab.build(most=200)
+    seconds = time.monotonic() - start
+    assert fields["shard"].value_counts().unique().tolist() == [200]
+    assert seconds < 20

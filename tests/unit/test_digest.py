@@ -1,0 +1,94 @@
+"""Digests: they change with what a script does, and with nothing else."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from wherein import digest as digests
+from wherein.digest import code_digest, digest, import_closure
+
+FILES = {
+    "run.py": 'from wherein.a import f\nif __name__ == "__main__":\n    from wherein import b\n    f(b.x)\n',
+    "other.py": "import os\n",
+    "wherein/__init__.py": '"""Library."""\n__version__ = "1"\n',
+    "wherein/a.py": "import numpy\nimport wherein.deep.c\ndef f(x):\n    return x\n",
+    "wherein/b.py": "x = 1\n",
+    "wherein/deep/__init__.py": "",
+    "wherein/deep/c.py": "from wherein.a import f\n",
+    "wherein/unused.py": "x = 1\n",
+}
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+def after(scripts: Path, name: str, content: str) -> str:
+    (scripts / name).write_text(content)
+    # one process parses a file once: a rerun is another process
+    for function in (digests._parsed, digests._imports, digests._tree):
+        function.cache_clear()
+    return code_digest("run", scripts)
+
+
+def test_imports_are_followed_at_any_depth(scripts):
+    found = import_closure(scripts / "run.py", scripts)
+    assert {str(path.relative_to(scripts)) for path in found} == set(FILES) - {"other.py", "wherein/unused.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "wherein/a.py",
+            "# why\nimport numpy\nimport wherein.deep.c\n\ndef f(x):\n    '''Doc.'''\n    return x  # x\n",
+        ),
+        ("wherein/unused.py", "x = 2\n"),
+        ("other.py", "import sys\n"),
+        ("wherein/__init__.py", '"""Another."""\n__version__ = "2"\n'),
+        ("wherein/b.py", '"""Doc."""\nx = (\n    1\n)\n'),
+    ],
+)
+def test_what_changes_nothing(scripts, name, content):
+    before = code_digest("run", scripts)
+    assert after(scripts, name, content) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("wherein/a.py", FILES["wherein/a.py"].replace("return x", "return -x")),
+        ("wherein/b.py", "x = '1'\n"),
+        ("wherein/deep/c.py", ""),
+        ("run.py", FILES["run.py"].replace("b.x", "b.x, 1")),
+        ("wherein/__init__.py", "__version__ = '1'\nlimit = 1\n"),
+    ],
+)
+def test_what_changes_something(scripts, name, content):
+    before = code_digest("run", scripts)
+    assert after(scripts, name, content) != before
+
+
+def test_a_function_of_docstring_alone_stays_a_function(scripts):
+    assert after(scripts, "wherein/b.py", "def x():\n    '''Doc.'''\n") == after(
+        scripts, "wherein/b.py", "def x():\n    pass\n"
+    )
+
+
+def test_digest_of_content():
+    assert digest({"a": 1, "b": [1.5]}) == digest({"b": [1.5], "a": 1})
+    assert digest([1]) != digest(["1"])
+    assert len(digest("x")) == 12
+    assert digest("x", 20).startswith(digest("x"))
+
+
+def test_no_module_of_the_library_is_imported_relatively():
+    # a relative import would not be followed
+    for path in (digests.SCRIPTS / "wherein").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path

@@ -1,0 +1,83 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from wherein.metrics.classification import (
+    auc,
+    baseline_macro_f1,
+    best_thresholds,
+    class_scores,
+    macro_f1,
+    micro_f1,
+)
+
+
+def drawn(seed, n=60, k=4):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((n, k)) < [0.1, 0.3, 0.5, 0.8]
+    scores = np.round(rng.random((n, k)) * 0.6 + truth * 0.3, 1)  # with ties
+    return truth, scores
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_as_scikit_learn(seed):
+    truth, scores = drawn(seed)
+    predicted = scores >= 0.5
+    table = class_scores(truth, predicted)
+    np.testing.assert_allclose(table["precision"], precision_score(truth, predicted, average=None))
+    np.testing.assert_allclose(table["recall"], recall_score(truth, predicted, average=None))
+    np.testing.assert_allclose(table["f1"], f1_score(truth, predicted, average=None))
+    assert macro_f1(truth, predicted) == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert micro_f1(truth, predicted) == pytest.approx(f1_score(truth, predicted, average="micro"))
+    np.testing.assert_allclose(auc(truth, scores), roc_auc_score(truth, scores, average=None))
+
+
+def test_auc_by_all_pairs():
+    truth, scores = drawn(7)
+    for k in range(4):
+        have, lack = scores[truth[:, k], k], scores[~truth[:, k], k]
+        pairs = [(a > b) + 0.5 * (a == b) for a, b in itertools.product(have, lack)]
+        assert auc(truth, scores)[k] == pytest.approx(np.mean(pairs))
+
+
+def test_what_is_not_defined_is_nan():
+    truth = np.array([[True, False], [True, False]])
+    predicted = np.array([[True, False], [False, False]])
+    table = class_scores(truth, predicted)
+    assert table["recall"].tolist()[0] == 0.5
+    assert np.isnan(table.loc[1, ["precision", "recall", "f1"]].astype(float)).all()
+    assert macro_f1(truth, predicted) == table.loc[0, "f1"]  # the class that no unit has does not count
+    assert np.isnan(auc(truth, predicted.astype(float))).all()
+    nothing = np.zeros((0, 2), bool)
+    assert np.isnan(macro_f1(nothing, nothing))
+    assert np.isnan(micro_f1(nothing, nothing))
+    assert np.isnan(baseline_macro_f1(nothing))
+
+
+def test_a_class_that_is_never_predicted_has_f1_0():
+    truth, predicted = np.array([[True], [False]]), np.array([[False], [False]])
+    assert class_scores(truth, predicted)["f1"].tolist() == [0.0]
+
+
+def test_baseline_is_what_drawn_labels_get():
+    truth, _ = drawn(1, n=4000)
+    rng = np.random.default_rng(0)
+    share = truth.mean(axis=0)
+    found = [macro_f1(truth, rng.random(truth.shape) < share) for _ in range(20)]
+    assert baseline_macro_f1(truth) == pytest.approx(np.mean(found), abs=0.005)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=25))
+def test_best_threshold_by_trying_all(units):
+    truth = np.array([[flag] for flag, _ in units])
+    scores = np.array([[value / 6] for _, value in units])
+    threshold = best_thresholds(truth, scores)[0]
+    if not truth.any():
+        assert threshold == 0.5
+        return
+    best = max(f1_score(truth[:, 0], scores[:, 0] >= value, zero_division=0) for value in np.unique(scores))
+    assert f1_score(truth[:, 0], scores[:, 0] >= threshold, zero_division=0) == pytest.approx(best)

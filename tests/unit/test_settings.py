@@ -1,0 +1,171 @@
+"""The configuration: defaults, errors in one line, and settings of one source."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from real_data import real_data
+from wherein.settings import (
+    ROLES_OF_KIND,
+    STAGES_BY_SOURCE,
+    ConfigError,
+    check_config,
+    check_tables,
+    for_source,
+    merge,
+    missing_roles,
+    models_of_source,
+    roles_of_source,
+    schema,
+)
+from wherein.sources.table import COLUMNS, PIXEL_SIZES_UM, TableError
+
+HOUSE = Path(__file__).parents[2]
+
+
+def load(*names: str) -> dict:
+    config: dict = {}
+    for name in names:
+        merge(config, yaml.safe_load((HOUSE / name).read_text()))
+    return config
+
+
+def table(**options: object) -> dict:
+    return {"kind": "table", "table": "t.csv", "roles": {"protein": {"path": "{field_id}.tif"}}, **options}
+
+
+def error(config: dict) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(schema())
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    config = {"sources": {"lab": table()}}
+    check_config(config)
+    lab = config["sources"]["lab"]
+    assert lab["release"] == "1"
+    assert lab["roles"]["protein"] == {"path": "{field_id}.tif", "channel": None, "z": "max"}
+    assert lab["qc"] == {}
+    assert config["models"]["classic"]["level"] == "cell"
+    assert config["qc"]["min_cells"] is not None
+    again = copy.deepcopy(config)
+    check_config(again)
+    assert again == config
+
+
+def test_defaults_of_one_run_do_not_leak_into_the_next():
+    first: dict = {"sources": {"lab": table()}}
+    check_config(first)
+    first["models"]["other"] = {}
+    second: dict = {"sources": {"lab": table()}}
+    check_config(second)
+    assert list(second["models"]) == ["classic"]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({}, ["'sources' is missing"]),
+        ({"sources": {}}, ["'sources'"]),
+        ({"sources": {"lab": {"kind": "tabel"}}}, ["'sources.lab.kind'", "found 'tabel'", "'table', 'simulated'"]),
+        ({"sources": {"lab": {"table": "x"}}}, ["'sources.lab'", "'kind' is missing"]),
+        ({"sources": {"My Lab": {"kind": "simulated"}}}, ["'sources'", "found 'My Lab'", "[a-z]"]),
+        ({"sources": {"lab": table(rolls={})}}, ["'sources.lab'", "unknown key 'rolls'", "allowed are", "roles"]),
+        ({"sources": {"lab": table(release=1)}}, ["'sources.lab.release'", "found 1", "quotes"]),
+        ({"sources": {"lab": table(pixel_size_um=80)}}, ["'sources.lab.pixel_size_um'", "80", "maximum of 10"]),
+        ({"sources": {"lab": table(roles={"green": {"path": "x"}})}}, ["found 'green'", "'nucleus'"]),
+        ({"sources": {"lab": table(roles={"protein": {"path": "x", "z": "mean"}})}}, ["protein.z", "'mean'", "`max`"]),
+        ({"sources": {"lab": table(roles={"protein": {"path": "x", "channel": -1}})}}, ["protein.channel", "-1"]),
+        ({"sources": {"lab": table(columns={"gene": "Gene"})}}, ["found 'gene'", "'genes'"]),
+        ({"sources": {"lab": table(qc={"nope": 1})}}, ["'sources.lab.qc'", "unknown key 'nope'", "min_cells"]),
+        ({"sources": {"lab": table()}, "qc": {"nope": 1}}, ["'qc'", "unknown key 'nope'"]),
+        ({"sources": {"lab": table()}, "devise": "cpu"}, ["unknown key 'devise'", "device"]),
+        ({"sources": {"lab": table()}, "device": "gpu"}, ["'device'", "found 'gpu'", "'auto', 'cuda', 'cpu'"]),
+        ({"sources": {"lab": table()}, "shards": {"fields": 0}}, ["'shards.fields'", "0 is less than"]),
+    ],
+)
+def test_errors_name_the_key_what_was_found_and_what_is_allowed(config, says):
+    sentence = error(config)
+    for part in says:
+        assert part in sentence
+
+
+def test_a_model_without_its_roles_stops_the_run_or_is_skipped():
+    config = {"sources": {"lab": table()}, "models": {"net": {"kind": "gapnet-pl"}, "classic": {"kind": "classic"}}}
+    sentence = error(copy.deepcopy(config))
+    assert "'net' needs the role nucleus, microtubules, er" in sentence
+    assert "'lab' does not have (it has protein)" in sentence
+    assert "skip" in sentence
+    config["models"]["net"]["missing_roles"] = "skip"
+    check_config(config)
+    assert models_of_source(config, "lab") == ["classic"]
+    assert missing_roles(config, "net", "lab") == ["nucleus", "microtubules", "er"]
+
+
+def test_settings_of_a_source_lie_over_those_of_the_stage():
+    config = {"sources": {"lab": table(qc={"min_cells": 9}), "other": table()}}
+    check_config(config)
+    ours, theirs = for_source(config, "qc", "lab"), for_source(config, "qc", "other")
+    assert ours["min_cells"] == 9
+    assert theirs == config["qc"]
+    ours["focus"] = None
+    assert config["qc"]["focus"] is not None
+    assert {**for_source(config, "qc", "lab"), "min_cells": 0} == {**theirs, "min_cells": 0}
+
+
+def test_merge_goes_into_dictionaries_and_replaces_the_rest():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    over = {"a": {"c": [3]}, "d": {"e": 1}}
+    merge(base, over)
+    assert base == {"a": {"b": 1, "c": [3]}, "d": {"e": 1}}
+    base["a"]["c"].append(4)
+    assert over["a"]["c"] == [3]
+
+
+def test_roles_of_sources():
+    assert roles_of_source({"kind": "simulated", "mode": "yeast"}) == ("protein", "reference")
+    assert roles_of_source({"kind": "simulated", "mode": "four_roles"}) == ("nucleus", "microtubules", "er", "protein")
+    assert roles_of_source(table()) == ("protein",)
+
+
+def test_the_schema_knows_every_kind_and_every_column():
+    properties = schema()["properties"]
+    assert set(properties["models"]["additionalProperties"]["properties"]["kind"]["enum"]) == set(ROLES_OF_KIND)
+    source = schema()["$defs"]["table_source"]["properties"]
+    assert set(source["columns"]["propertyNames"]["enum"]) == set(COLUMNS)
+    assert (source["pixel_size_um"]["minimum"], source["pixel_size_um"]["maximum"]) == PIXEL_SIZES_UM
+    for stage in STAGES_BY_SOURCE:
+        assert stage in source
+
+
+@pytest.mark.parametrize("name", ["config", "opencell", "yeast"])
+def test_ready_runs_run_as_they_are(name):
+    config = load(f"config/{name}.yaml")
+    check_config(config)
+    check_tables(config)
+
+
+def test_a_labs_run_asks_for_the_images_first():
+    config = load("config/fields.yaml")
+    check_config(config)
+    with pytest.raises(TableError, match="not one file of the role nucleus exists"):
+        check_tables(config)
+
+
+def test_the_real_run(monkeypatch):
+    real_data("smoke_hpa_4ch")
+    monkeypatch.chdir(HOUSE)
+    config = load("config/fields.yaml", "tests/real/fields.yaml")
+    check_config(config)
+    check_tables(config)
+    assert models_of_source(config, "nuclei_only") == []
+    assert "gapnet-pl" in models_of_source(config, "fields")
+    assert Path(config["weights"]["gapnet-pl-2019"]).exists()

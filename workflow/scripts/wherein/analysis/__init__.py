@@ -1,0 +1,1 @@
+"""What follows from embeddings: maps, clusters, enrichment, heterogeneity."""

@@ -1,0 +1,311 @@
+"""Which proteins differ from cell to cell: spread of the cells' vectors, intensities and predicted locations."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from wherein.analysis.aggregate import Units, read_units, scaled_units
+from wherein.analysis.projection import principal_components
+from wherein.analysis.spread import (
+    against_others,
+    cell_residuals,
+    distances,
+    from_median,
+    limited,
+    main_axis,
+    trimmed,
+    whiten,
+)
+from wherein.summary import Summary, stage_summary
+from wherein.tables import current_fields, read_metadata, read_tables, write_tsv
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    *("gene", "cell_line", "n_cells", "n_fields", "spread", "spread_z", "label_entropy"),
+    *("top_location", "top_location_share", "p", "q", "cells_low", "cells_high"),
+)
+"""results/biology/{model}/heterogeneity.tsv"""
+
+FIELD_COLUMNS = (
+    *("field_id", "version", "gene", "cell_line", "n_cells", "spread", "spread_z"),
+    *("intensity_cv", "intensity_cv_z", "label_entropy"),
+)
+"""results/biology/{model}/heterogeneity_fields.tsv"""
+
+CV_VARIANCE = 0.92
+"""Variance of log(robust_cv) of n normal values, times n: asymptotic variance of the difference of two percentiles."""
+
+KEY = ["field_id", "version"]
+GROUP = ["protein", "cell_line"]
+
+
+def measure_heterogeneity(
+    model: str,
+    fields: str | Path,
+    cells: Sequence[str | Path],
+    embeddings: Sequence[str | Path],
+    predictions: str | Path,
+    settings: dict[str, Any],
+    heterogeneity: str | Path,
+    by_field: str | Path,
+    summary: str | Path,
+) -> None:
+    """Tell for each protein and cell line, and for each field, how much its cells differ.
+
+    Cells are compared within their field, so that exposure, staining and density, which differ from field to field,
+    make nothing heterogeneous. A cell's distance from the mean of its field is measured in units of what is usual in
+    the cell line (see `wherein.analysis.spread.whiten`); `spread` is the trimmed mean over the cells, about 1 for a
+    protein like the others. A protein's spread is then judged against those of the other proteins in the same cell
+    line (see `wherein.analysis.spread.against_others`).
+
+    Args:
+        model: name of the model.
+        fields: results/catalog/fields.parquet.
+        cells: results/cells/{shard}.parquet of every shard of the model.
+        embeddings: results/embeddings/{model}/{shard}.parquet, likewise.
+        predictions: results/evaluation/{model}/predictions.parquet.
+        settings: section `biology` of the configuration.
+        heterogeneity: results/biology/{model}/heterogeneity.tsv, written, the most heterogeneous first.
+        by_field: results/biology/{model}/heterogeneity_fields.tsv, written, likewise.
+        summary: results/summaries/heterogeneity/{model}.json, written.
+    """
+    with stage_summary(summary, "heterogeneity", model, ("numpy", "scipy", "scikit-learn")) as told:
+        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein"])
+        count(told, units)
+        table, notes = unit_distances(units, settings)
+        told.notes += notes
+        table["location"] = top_locations(table["unit_id"], predictions)
+        if not table["location"].notna().any():
+            told.notes.append("the model predicts no locations: entropy and shares of locations are empty")
+        proteins = protein_rows(table, units.level, settings)
+        write_tsv(heterogeneity, proteins, COLUMNS)
+        of_fields = field_rows(table, kept_cells(cells, fields), units.level, settings)
+        write_tsv(by_field, of_fields, FIELD_COLUMNS)
+        told.notes += missing_judgements(proteins, of_fields, settings)
+        told.extra = {"significant": int((pd.to_numeric(proteins["q"]) <= 0.05).sum())}
+
+
+def count(told: Summary, units: Units) -> None:
+    """Count what came and what was measured: units of a protein, controls apart."""
+    measured = units.table["protein"].notna() & ~units.table["control"]
+    told.counts = {"in": len(units.table) + sum(units.dropped.values()), "kept": int(measured.sum()), **units.dropped}
+    controls = int(units.table["control"].sum())
+    reasons = {"control": controls, "no_gene": int((~measured).sum()) - controls}
+    told.counts.update({reason: number for reason, number in reasons.items() if number})
+    told.notes += units.notes
+    if units.level == "field":
+        told.notes.append(
+            "this model describes fields, not cells: spread is that of a protein's fields, is not tested, and tells "
+            "nothing of single cells; only intensities are compared from cell to cell"
+        )
+
+
+def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """How far each unit of a protein is from its like: a cell from its field's mean, a field from its protein's.
+
+    Args:
+        units: embeddings, as `read_units` gives them.
+        settings: section `biology`.
+
+    Returns:
+        table: the units of proteins, with `distance` (NaN where a unit is alone) and `axis` (place along the main
+            direction in which the units of its protein and cell line differ).
+        notes: what was imputed and left out.
+    """
+    scaled, scale, notes = scaled_units(units, "auto", settings["clip"])
+    measured = (units.table["protein"].notna() & ~units.table["control"]).to_numpy()
+    table = units.table.loc[measured].reset_index(drop=True)
+    table["cell_line"] = table["cell_line"].fillna("")
+    # components are found on limited values, but a bright field must not lose its cells' differences to the limit
+    _, loadings, _ = principal_components(scaled[measured], settings["components"])
+    scores = replace(scale, clip=None).apply(units.vectors[measured]) @ loadings.T
+    like = KEY if units.level == "cell" else GROUP
+    own = table.groupby(like, sort=False).ngroup().to_numpy()
+    table["distance"], table["axis"] = np.nan, np.nan
+    for rows in table.groupby("cell_line", sort=True).indices.values():
+        near = limited(from_median(scores[rows], own[rows]), settings["clip"])
+        whitened = whiten(cell_residuals(near, own[rows]))
+        table.loc[rows, "distance"] = distances(whitened)
+        line = table.loc[rows]
+        for places in line.groupby("protein").indices.values():
+            table.loc[rows[places], "axis"] = towards_bright(main_axis(whitened[places]), line.iloc[places])
+    return table, notes
+
+
+def towards_bright(axis: np.ndarray, units: pd.DataFrame) -> np.ndarray:
+    """Turn an axis so that it rises with the protein's intensity, where the ledger knows it: its sign is free."""
+    if "mean_protein" not in units:
+        return axis
+    brightness = pd.to_numeric(units["mean_protein"]).to_numpy(float)
+    known = np.isfinite(axis) & np.isfinite(brightness)
+    together = ((axis[known] - axis[known].mean()) * brightness[known]).sum() if known.any() else 0.0
+    return -axis if together < 0 else axis
+
+
+def top_locations(unit_ids: pd.Series, predictions: str | Path) -> pd.Series:
+    """The most probable class of each unit, None where nothing was predicted."""
+    classes = read_metadata(predictions).get("classes")
+    table = read_tables([predictions])
+    if classes is None:
+        classes = [name for name in table.columns if name not in ("unit_id", *KEY, "fold")]
+    found = pd.Series(None, index=unit_ids.index, dtype=object)
+    if not classes or not len(table):
+        return found
+    values = table[list(classes)].to_numpy(np.float32)
+    known = np.isfinite(values).all(axis=1)
+    names = np.array(classes, dtype=object)
+    best = pd.Series(names[values[known].argmax(axis=1)], index=table.loc[known, "unit_id"])
+    best = best[~best.index.duplicated()]
+    found[:] = unit_ids.map(best).to_numpy()
+    return found.where(found.notna(), None)
+
+
+def location_entropy(locations: pd.Series, fewest: int) -> float | None:
+    """Shannon entropy in bits of units' top locations: 0 where all share one; None for fewer than `fewest`."""
+    _, counts = np.unique(locations.dropna().to_numpy(str), return_counts=True)
+    if counts.sum() < fewest:
+        return None
+    shares = counts / counts.sum()
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def judged_spread(rows: pd.DataFrame, squared_cv: pd.Series, units: pd.Series, fewest: int) -> pd.DataFrame:
+    """Add z and p of `spread` against the other rows of the same cell line.
+
+    Args:
+        rows: columns cell_line and spread.
+        squared_cv: squared coefficient of variation of a distance, as `trimmed` gives it.
+        units: number of distances of each row.
+        fewest: rows needed for a judgement.
+    """
+    rows = rows.assign(spread_z=np.nan, p=np.nan)
+    for places in rows.groupby("cell_line").indices.values():
+        part = rows.index[places]
+        # the usual variation of single cells, as most groups show it
+        usual = squared_cv[part].astype(float).median() if rows.loc[part, "spread"].notna().any() else np.nan
+        found = against_others(rows.loc[part, "spread"].to_numpy(float), (usual / units[part]).to_numpy(float), fewest)
+        rows.loc[part, "spread_z"], rows.loc[part, "p"] = found.z, found.p
+    return rows
+
+
+def protein_rows(table: pd.DataFrame, level: str, settings: dict[str, Any]) -> pd.DataFrame:
+    """Rows of heterogeneity.tsv from `unit_distances` with the column location."""
+    rows = []
+    for (protein, line), own in table.groupby(GROUP, sort=True):
+        alike = own["distance"].dropna()
+        enough = len(alike) >= (settings["min_cells"] if level == "cell" else 2)
+        known = own["location"].dropna()
+        counts = known.value_counts()
+        top = min(counts.index[counts == counts.max()]) if len(counts) else None
+        ends = own.dropna(subset=["axis"]).sort_values(["axis", "unit_id"])["unit_id"]
+        shown = min(settings["examples"], len(ends) // 2) if level == "cell" else 0
+        rows.append(
+            {
+                "gene": protein,
+                "cell_line": line,
+                "n_cells": len(own) if level == "cell" else None,
+                "n_fields": len(own[KEY].drop_duplicates()),
+                "spread": trimmed(alike)[0] if enough else np.nan,
+                "label_entropy": location_entropy(known, settings["min_cells"]),
+                "top_location": top,
+                "top_location_share": counts[top] / len(known) if top else None,
+                "cells_low": ";".join(ends.iloc[:shown]),
+                "cells_high": ";".join(ends.iloc[len(ends) - shown :]),
+                "squared_cv": trimmed(alike)[1] if enough else np.nan,
+                "units": len(alike),
+            }
+        )
+    found = pd.DataFrame(rows, columns=[*dict.fromkeys((*COLUMNS, "squared_cv", "units"))])
+    if level == "cell":
+        found = judged_spread(found, found["squared_cv"], found["units"], settings["min_groups"])
+    known = found["p"].notna()
+    found["q"] = np.nan
+    if known.any():
+        found.loc[known, "q"] = false_discovery_control(found.loc[known, "p"].astype(float))
+    found = found.drop(columns=["squared_cv", "units"])
+    return found.sort_values(["spread_z", "spread", "gene"], ascending=[False, False, True], ignore_index=True)
+
+
+def field_rows(table: pd.DataFrame, ledger: pd.DataFrame, level: str, settings: dict[str, Any]) -> pd.DataFrame:
+    """Rows of heterogeneity_fields.tsv.
+
+    Args:
+        table: `unit_distances` with the column location.
+        ledger: `kept_cells`.
+        level: `cell` or `field`.
+        settings: section `biology`.
+    """
+    cells = dict(list(ledger.groupby(KEY)))
+    rows = []
+    for key, own in table.groupby(KEY, sort=True):
+        alike = own["distance"].dropna() if level == "cell" else own["distance"].head(0)
+        enough = len(alike) >= settings["min_cells"]
+        intensities = cells[key]["mean_protein"].dropna() if key in cells else pd.Series(dtype=float)
+        rows.append(
+            {
+                **dict(zip(KEY, key, strict=True)),
+                "gene": own["protein"].iloc[0],
+                "cell_line": own["cell_line"].iloc[0],
+                "n_cells": len(cells.get(key, ())),
+                "spread": trimmed(alike)[0] if enough else np.nan,
+                "intensity_cv": robust_cv(intensities.to_numpy(float), settings["min_cells"]),
+                "label_entropy": location_entropy(own["location"], settings["min_cells"]) if level == "cell" else None,
+                "squared_cv": trimmed(alike)[1] if enough else np.nan,
+                "units": len(alike),
+                "intensities": len(intensities),
+            }
+        )
+    names = dict.fromkeys((*FIELD_COLUMNS, "squared_cv", "units", "intensities"))
+    found = pd.DataFrame(rows, columns=[*names])
+    found = judged_spread(found, found["squared_cv"], found["units"], settings["min_groups"])
+    for places in found.groupby("cell_line").indices.values():
+        part = found.index[places]
+        variance = CV_VARIANCE / found.loc[part, "intensities"].clip(lower=1).to_numpy(float)
+        values = found.loc[part, "intensity_cv"].to_numpy(float)
+        found.loc[part, "intensity_cv_z"] = against_others(values, variance, settings["min_groups"]).z
+    found = found.drop(columns=["squared_cv", "units", "intensities", "p"])
+    order = ["spread_z", "intensity_cv_z", "intensity_cv", "spread"]
+    return found.sort_values([*order, *KEY], ascending=[*[False] * 4, True, True], ignore_index=True)
+
+
+def kept_cells(cells: Sequence[str | Path], fields: str | Path) -> pd.DataFrame:
+    """Kept cells of current field versions: field_id, version, mean_protein (NaN where the source has no protein)."""
+    ledger = read_tables(cells, [*KEY, "status", "mean_protein"]).reindex(columns=[*KEY, "status", "mean_protein"])
+    kept = ledger[ledger["status"] == "kept"].merge(current_fields(fields)[KEY].drop_duplicates(), on=KEY)
+    return kept.assign(mean_protein=pd.to_numeric(kept["mean_protein"]))
+
+
+def robust_cv(values: np.ndarray, fewest: int) -> float | None:
+    """Robust coefficient of variation as flow cytometry defines it: (P84.13 - P15.87) / (2 x median).
+
+    The percentiles are one standard deviation from the median of a normal distribution. The median absolute deviation,
+    the usual robust choice, does not see a minority of bright cells, which is just what is looked for.
+
+    Returns:
+        The ratio; None for fewer than `fewest` values or a median of 0.
+    """
+    if len(values) < fewest or np.median(values) <= 0:
+        return None
+    low, middle, high = np.percentile(values, [15.87, 50, 84.13])
+    return float((high - low) / (2 * middle))
+
+
+def missing_judgements(proteins: pd.DataFrame, fields: pd.DataFrame, settings: dict[str, Any]) -> list[str]:
+    """Notes on cell lines in which there was too little to compare with."""
+    notes = []
+    for table, what in ((proteins, "proteins"), (fields, "fields")):
+        for line, own in table.groupby("cell_line"):
+            measured = int(own["spread"].notna().sum())
+            if measured and not own["spread_z"].notna().any():
+                notes.append(
+                    f"{line or 'no cell line'}: {measured} {what} are too few to judge one by the others "
+                    f"(at least {settings['min_groups']}): spread_z is empty"
+                )
+    return notes

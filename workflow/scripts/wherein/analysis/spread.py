@@ -1,0 +1,160 @@
+"""Spread of units around their like, and how it compares with that of others."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+from wherein.analysis.aggregate import NORMAL_MAD
+from wherein.analysis.projection import principal_components
+
+MAD_EFFICIENCY = 0.37
+"""Information on a normal distribution's scale that its median absolute deviation holds (Hampel 1974)."""
+
+TRIM = 0.1
+"""Share of the nearest and of the farthest units that a spread leaves out."""
+
+
+class Null(NamedTuple):
+    """What is usual among the groups of one cell line.
+
+    Attributes:
+        z: (G,) standardized distance of each group from what is usual.
+        p: (G,) one-sided, to be so far above.
+    """
+
+    z: np.ndarray
+    p: np.ndarray
+
+
+def cell_residuals(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Difference of each unit from the mean of the others of its group, brought to the variance of a single unit.
+
+    A unit pulls its group's mean towards itself: of n units of variance v, the residuals have v (n - 1) / n. They are
+    multiplied by the root of n / (n - 1), so that groups of any size compare.
+
+    Args:
+        scores: (N, K) float64.
+        groups: (N,) number of each unit's group.
+
+    Returns:
+        (N, K) float64, NaN for the only unit of a group.
+    """
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(sizes), scores.shape[1]))
+    np.add.at(sums, codes, scores)
+    size = sizes[codes][:, None].astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        grown = np.where(size > 1, np.sqrt(size / (size - 1)), np.nan)
+    return (scores - (sums / sizes[:, None])[codes]) * grown
+
+
+def from_median(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Difference of each row of (N, K) scores from the median of its group's rows; float64."""
+    table = pd.DataFrame(np.asarray(scores, np.float64))
+    return (table - table.groupby(groups).transform("median")).to_numpy()
+
+
+def limited(scores: np.ndarray, clip: float | None) -> np.ndarray:
+    """Limit each column of (N, K) scores to `clip` robust standard deviations around its median; float64."""
+    scores = np.asarray(scores, np.float64)
+    if clip is None or not len(scores):
+        return scores
+    median = np.median(scores, axis=0)
+    reach = clip * NORMAL_MAD * np.median(np.abs(scores - median), axis=0)
+    return np.where(reach > 0, np.clip(scores, median - reach, median + reach), scores)
+
+
+def whiten(residuals: np.ndarray) -> np.ndarray:
+    """Turn and scale residuals so that, over all of them, every direction varies by about 1.
+
+    Differences that all proteins' cells show, such as size and cycle, then count no more than rare ones do. The
+    covariance is shrunk after Ledoit and Wolf (2004), so that few cells of many features do not make small directions
+    large.
+
+    Args:
+        residuals: (N, K), rows of NaN allowed and ignored.
+
+    Returns:
+        (N, K) float64, NaN where `residuals` are.
+    """
+    known = np.isfinite(residuals).all(axis=1)
+    if known.sum() < 3 or not residuals.shape[1] or not np.abs(residuals[known]).max() > 0:
+        return residuals * np.nan
+    from sklearn.covariance import ledoit_wolf
+
+    covariance, _ = ledoit_wolf(residuals[known], assume_centered=True)
+    values, vectors = np.linalg.eigh(covariance)
+    return (residuals @ vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())))[:, ::-1]
+
+
+def distances(whitened: np.ndarray) -> np.ndarray:
+    """Length of (N, K) whitened residuals, in units of the median length; NaN where they are."""
+    lengths = np.sqrt((whitened**2).sum(axis=1)) if whitened.shape[1] else np.full(len(whitened), np.nan)
+    known = lengths[np.isfinite(lengths)]
+    return lengths / np.median(known) if len(known) and np.median(known) > 0 else lengths * np.nan
+
+
+def trimmed(values: np.ndarray) -> tuple[float, float]:
+    """Mean of positive values without a tenth at either end, and what its variance follows from.
+
+    Badly outlined and mitotic cells, a few in every field, then make no protein heterogeneous.
+
+    Returns:
+        mean: the trimmed mean.
+        squared_cv: squared coefficient of variation of a single value: the variance of the trimmed mean of n values
+            is squared_cv x mean^2 / n, from the winsorized variance (Tukey and McLaughlin 1963).
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    cut = int(TRIM * len(ordered))
+    mean = float(ordered[cut : len(ordered) - cut].mean())
+    winsorized = np.clip(ordered, ordered[cut], ordered[len(ordered) - cut - 1])
+    return mean, float(winsorized.var(ddof=1) / (1 - 2 * cut / len(ordered)) ** 2 / mean**2) if mean > 0 else np.nan
+
+
+def main_axis(whitened: np.ndarray) -> np.ndarray:
+    """Place of each unit along the direction in which (N, K) whitened residuals vary most; NaN where they are."""
+    known = np.isfinite(whitened).all(axis=1)
+    place = np.full(len(whitened), np.nan)
+    if known.sum() > 1:
+        scores, _, _ = principal_components(whitened[known], 1)
+        place[known] = scores[:, 0] if scores.shape[1] else 0.0
+    return place
+
+
+def against_others(values: np.ndarray, variances: np.ndarray, fewest: int) -> Null:
+    """Judge groups against each other, most of which are taken to be usual.
+
+    The logarithm of a group's value is the usual value, plus what groups differ by anyway (variance between groups,
+    estimated here), plus the chance of having drawn just these cells (variance given). Usual value and variance
+    between groups come from median and median absolute deviation, so that heterogeneous groups, as long as they are
+    the fewer, hide neither themselves nor others; p is that of Student's t with the degrees of freedom that the median
+    absolute deviation holds.
+
+    Args:
+        values: (G,) positive, NaN where not known.
+        variances: (G,) sampling variance of log(values).
+        fewest: groups needed for a judgement.
+
+    Returns:
+        z and p, NaN for all with fewer than `fewest` known groups.
+    """
+    nothing = np.full(len(values), np.nan)
+    known = np.isfinite(values) & (values > 0) & np.isfinite(variances)
+    number = int(known.sum())
+    if number < fewest:
+        return Null(nothing, nothing.copy())
+    logs, sampling = np.log(values[known]), variances[known]
+    centred = logs - np.median(logs)
+
+    def excess(between: float) -> float:
+        return NORMAL_MAD * float(np.median(np.abs(centred / np.sqrt(sampling + between)))) - 1
+
+    widest = max(float(np.square(centred).max()), 1e-12) * 10
+    between = 0.0 if excess(1e-12) <= 0 else brentq(excess, 1e-12, widest)
+    z, p = nothing, nothing.copy()
+    z[known] = centred / np.sqrt(sampling + max(between, 1e-12))
+    p[known] = student.sf(z[known], max(1.0, MAD_EFFICIENCY * (number - 1)))
+    return Null(z, p)

@@ -1,0 +1,87 @@
+"""What only the files know of new fields: data type and pixel size."""
+
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from wherein.catalog.planned import THREADS, Row
+from wherein.readers import UnreadableImage, header
+from wherein.sources.table import PIXEL_SIZES_UM, TableError
+
+log = logging.getLogger(__name__)
+
+FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "uint32": 4294967295.0, "int16": 32767.0, "int32": 2147483647.0}
+"""Highest value of each type of whole numbers."""
+
+
+def complete(name: str, source: dict[str, Any], rows: list[Row]) -> list[str]:
+    """Fill `dtype`, `pixel_size_um` and `full_scale` of new versions from their files, in place.
+
+    The table's pixel size counts before the file's, and that before the configuration's. A field whose files are
+    missing or broken is taken to be like most others: it will become a row with a reason, not an error.
+
+    Args:
+        name: name of the source.
+        source: its configuration.
+        rows: the new versions of the source, as `planned_fields` gives them.
+
+    Returns:
+        Sentences for the reader of the report.
+
+    Raises:
+        TableError: the pixel size of a readable field, or the full scale of one with fractions, is not known.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(_first_header, rows, chunksize=16))
+    notes = _pixel_sizes(name, source, rows, [size for _, size in found])
+    common = Counter(dtype for dtype, _ in found if dtype).most_common(1)
+    for row, (dtype, _) in zip(rows, found, strict=True):
+        row["dtype"] = dtype or (common[0][0] if common else "uint8")
+        row["full_scale"] = row["full_scale"] or FULL_SCALE.get(row["dtype"])
+        if row["full_scale"] is None:
+            raise TableError(
+                f"source {name!r}, field {row['field_id']}: the pixels are {row['dtype']}, whose highest intensity "
+                f"nothing tells; write it under sources.{name}.full_scale or into the column full_scale"
+            )
+    return notes
+
+
+def _pixel_sizes(name: str, source: dict[str, Any], rows: list[Row], sizes: list[float | None]) -> list[str]:
+    low, high = PIXEL_SIZES_UM
+    told = source["pixel_size_um"]
+    differ = 0
+    for row, size in zip(rows, sizes, strict=True):
+        in_file = size if size is not None and low <= size <= high else None
+        said = row["pixel_size_um"] or told
+        differ += in_file is not None and said is not None and abs(in_file / said - 1) > 0.01
+        # rounded, since units and resolutions leave a trail of digits, and each size opens a shard of its own
+        row["pixel_size_um"] = row["pixel_size_um"] or (round(in_file, 6) if in_file else told)
+    known = Counter(row["pixel_size_um"] for row in rows if row["pixel_size_um"]).most_common(1)
+    unknown = [row for row in rows if row["pixel_size_um"] is None]
+    if unknown and (not known or any(row["readable"] for row in unknown)):
+        named = ", ".join(row["field_id"] for row in unknown[:5])
+        raise TableError(
+            f"source {name!r}: the pixel size of {len(unknown)} fields is not known ({named}): neither the column "
+            f"pixel_size_um, nor the files, nor sources.{name}.pixel_size_um says it"
+        )
+    for row in unknown:
+        row["pixel_size_um"] = known[0][0]
+    if not differ:
+        return []
+    return [f"{name}: {differ} fields whose file names another pixel size than the table or the configuration"]
+
+
+def _first_header(row: Row) -> tuple[str | None, float | None]:
+    row["readable"] = False
+    for path in row["paths"].values():
+        if path is None:
+            continue
+        try:
+            dtype, size = header(path)
+        except UnreadableImage as error:
+            log.warning("field %s: %s", row["field_id"], error)
+            continue
+        row["readable"] = True
+        return dtype, size
+    return None, None

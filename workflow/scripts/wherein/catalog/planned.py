@@ -1,0 +1,120 @@
+"""The fields that sources have now, each with the key of its content."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from wherein.channels import ROLES, in_order, uri_column
+from wherein.digest import digest
+from wherein.sources.address import Address, to_uri
+from wherein.sources.table import LIST_COLUMNS, TEXT_COLUMNS, items, number, open_table, path_of_row, text, truth
+
+Row = dict[str, Any]
+"""A row of fields.parquet, by column."""
+
+THREADS = 8
+"""Files looked at at once: on a network drive the wait is for the server."""
+
+
+def planned_fields(name: str, source: dict[str, Any]) -> list[Row]:
+    """List the fields of one source as it is now.
+
+    Args:
+        name: name of the source.
+        source: its configuration, with defaults.
+
+    Returns:
+        Rows with the columns of fields.parquet that do not depend on earlier releases, `version` among them, and
+        `roles`, the source's roles in the order of storage. `pixel_size_um` and `full_scale` are as the table or the
+        configuration says, None where only the files may know.
+    """
+    rows = _simulated(name, source) if source["kind"] == "simulated" else _of_table(source)
+    for row in rows:
+        row["source"] = name
+        row["release"] = source["release"]
+        row["labels_published"] = row["labels"]
+    return rows
+
+
+def _simulated(name: str, source: dict[str, Any]) -> list[Row]:
+    # only here: a run without simulated sources never needs the simulator
+    from wherein.simulate.plan import plan_source
+
+    plan = plan_source(name, source)
+    rows: list[Row] = plan.fields.astype(object).where(plan.fields.notna(), None).to_dict("records")
+    for row in rows:
+        row["roles"] = [role for role in ROLES if row.get(uri_column(role))]
+        row["version"] = plan.version(row["field_id"])
+    return rows
+
+
+def _of_table(source: dict[str, Any]) -> list[Row]:
+    roles = in_order(source["roles"])
+    with open_table(source["table"], source["columns"]) as table:
+        paths = {role: path_of_row(table, source["roles"][role]["path"]) for role in roles}
+        rows = [_row(cells, table.column, roles, paths, source) for _, cells in table.rows]
+    with ThreadPoolExecutor(THREADS) as pool:
+        states = pool.map(lambda row: [file_state(row["paths"][role]) for role in roles], rows, chunksize=64)
+        for row, state in zip(rows, states, strict=True):
+            row["version"] = digest(
+                [
+                    [[role, *found, channel_and_plane(source, role)] for role, found in zip(roles, state, strict=True)],
+                    row["pixel_size_um"],
+                    source["pixel_size_um"],
+                    row["full_scale"],
+                ]
+            )
+    return rows
+
+
+def _row(cells: list[str], column: dict[str, int], roles: list[str], paths: dict[str, Any], source: Row) -> Row:
+    def cell(name: str) -> str:
+        return cells[column[name]] if name in column else ""
+
+    row: Row = {"field_id": cell("field_id").strip(), "roles": roles, "paths": {}}
+    row.update({name: text(cell(name)) for name in TEXT_COLUMNS})
+    row.update({name: items(cell(name)) for name in LIST_COLUMNS})
+    row["control"] = truth(cell("control"))
+    row["pixel_size_um"] = number(cell("pixel_size_um"))
+    row["full_scale"] = number(cell("full_scale")) or source["full_scale"]
+    row["sample"] = row["sample"] or sample_name(row)
+    for role in roles:
+        path = paths[role](cells)
+        row["paths"][role] = None if path is None else os.path.normpath(path)
+        channel, z = channel_and_plane(source, role)
+        # an empty path: the source has the role, but the table names no file for this field
+        row[uri_column(role)] = to_uri(Address(row["paths"][role] or "", channel, z))
+    return row
+
+
+def sample_name(row: Row) -> str | None:
+    """Name of a preparation: reagent, cell line and condition; None where none of them is known."""
+    parts = [row["reagent"] or ("control" if row["control"] else None), row["cell_line"], row["condition"]]
+    return "/".join(part for part in parts if part) or None
+
+
+def channel_and_plane(source: dict[str, Any], role: str) -> tuple[str | None, str]:
+    """Channel and plane that the configuration names for a role, as text."""
+    named = source["roles"][role]
+    return None if named["channel"] is None else str(named["channel"]), str(named["z"])
+
+
+def file_state(path: str | None) -> tuple[int, int, int]:
+    """What tells that a file changed.
+
+    Args:
+        path: a file, a folder (OME-Zarr), or None.
+
+    Returns:
+        Number of files, their bytes together, and the latest mtime_ns; zeros where there is nothing.
+    """
+    if path is None:
+        return 0, 0, 0
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    if not os.path.isdir(path):
+        return 1, state.st_size, state.st_mtime_ns
+    files = [os.stat(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names]
+    return len(files), sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0)

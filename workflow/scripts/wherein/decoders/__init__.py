@@ -1,0 +1,1 @@
+"""Formats of images: what each needs to give its planes."""

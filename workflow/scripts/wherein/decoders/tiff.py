@@ -1,0 +1,128 @@
+"""TIFF: OME, ImageJ and plain files, plane by plane where the file allows it."""
+
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from wherein.decoders.image import DECLARE_AXES, MICROMETRES, Image, UnreadableImage, plane_of, square_pixel
+
+
+@contextmanager
+def tiff_file(source: str | io.BytesIO, path: str) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF and follow its directories to the end.
+
+    Raises:
+        UnreadableImage: `corrupt`, a directory or one of its values lies beyond the end of the file.
+    """
+    with _overheard() as said, tifffile.TiffFile(source) as tiff:
+        len(tiff.pages)  # walks over all directories
+        # the library drops what lies beyond the end, and only logs it
+        beyond = [sentence for sentence in said if "invalid value offset" in sentence or "invalid page" in sentence]
+        if beyond:
+            raise UnreadableImage("corrupt", f"{path} is truncated: {beyond[0]}")
+        yield tiff
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """What tifffile logs in this thread while the block runs."""
+    said: list[str] = []
+    here = threading.get_ident()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == here:
+                said.append(record.getMessage())
+
+    ear = Ear(logging.WARNING)
+    log = logging.getLogger("tifffile")
+    log.addHandler(ear)
+    try:
+        yield said
+    finally:
+        log.removeHandler(ear)
+
+
+def open_tiff(tiff: tifffile.TiffFile, path: str) -> Image:
+    """Make an image of an open TIFF.
+
+    Raises:
+        UnreadableImage: `corrupt`, pixels lie beyond the end of the file; `unsupported_format`, the file holds several
+            images, or its pixels are not square.
+    """
+    if len(tiff.series) > 1 and not tiff.is_lsm:
+        raise UnreadableImage(
+            "unsupported_format",
+            f"{path} holds {len(tiff.series)} images of different form: keep one, or {DECLARE_AXES}",
+        )
+    series = tiff.series[0]
+    _check_length(tiff, series, path)
+    pixels = _ome_pixels(tiff)
+    channels = () if pixels is None else tuple(found.get("Name", "") for found in pixels.findall("{*}Channel"))
+    size = _ome_pixel_size(pixels, path) if pixels is not None else _imagej_pixel_size(tiff, path)
+    return Image(series.axes, series.shape, series.dtype, channels, size, _planes(series, path))
+
+
+def _check_length(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: str) -> None:
+    there = tiff.filehandle.size
+    needed = 0 if series.dataoffset is None else series.dataoffset + series.nbytes
+    for page in series.pages:
+        if page is None or page.parent is not tiff:
+            raise UnreadableImage("unsupported_format", f"{path} is one of several files that make up one image")
+        needed = max(needed, *(sum(part) for part in zip(page.dataoffsets, page.databytecounts, strict=False)), 0)
+    if needed > there:
+        raise UnreadableImage("corrupt", f"{path} is truncated: {needed} bytes are needed, {there} are there")
+
+
+def _planes(series: tifffile.TiffPageSeries, path: str) -> Callable[[dict[str, int]], np.ndarray]:
+    """Planes read one by one where each is a page, else from the array, which is read once."""
+    outer = series.shape[:-2]
+    if series.axes.endswith("YX") and len(series.pages) == int(np.prod(outer)):
+
+        def page(index: dict[str, int]) -> np.ndarray:
+            place = np.ravel_multi_index([index.get(axis, 0) for axis in series.axes[:-2]], outer) if outer else 0
+            return series.pages[int(place)].asarray().reshape(series.shape[-2:])
+
+        return page
+    held: list[np.ndarray] = []
+
+    def plane(index: dict[str, int]) -> np.ndarray:
+        if not held:
+            held.append(series.asarray())
+        return plane_of(held[0], series.axes, index)
+
+    return plane
+
+
+def _ome_pixels(tiff: tifffile.TiffFile) -> Any:
+    return ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Image/{*}Pixels") if tiff.is_ome else None
+
+
+def _ome_pixel_size(pixels: Any, path: str) -> float | None:
+    def side(axis: str) -> float | None:
+        length = pixels.get(f"PhysicalSize{axis}")
+        unit = MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        return float(length) * unit if length and unit else None
+
+    return square_pixel(side("Y"), side("X"), path)
+
+
+def _imagej_pixel_size(tiff: tifffile.TiffFile, path: str) -> float | None:
+    # the resolution of a plain TIFF is the printer's, not the microscope's
+    unit = MICROMETRES.get(str((tiff.imagej_metadata or {}).get("unit", "")).lower())
+    if not unit:
+        return None
+
+    def side(axis: str) -> float | None:
+        tag = tiff.pages[0].tags.get(f"{axis}Resolution")
+        count, length = tag.value if tag else (0, 1)
+        return length / count * unit if count else None
+
+    return square_pixel(side("Y"), side("X"), path)

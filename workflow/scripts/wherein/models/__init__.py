@@ -1,0 +1,1 @@
+"""Models: what turns pixels into vectors and predictions, and what scores them."""

@@ -1,0 +1,277 @@
+"""The stage evaluate: how right a model's locations are, on genes that it has not seen.
+
+A model that predicts locations itself (a network with published weights) is scored as it is, in its own vocabulary. For
+any other, a classifier is trained on its vectors: for each gene_fold on the units of all other folds, so that every
+labelled unit gets its probabilities from a classifier that saw neither its gene nor a near-duplicate of its field. The
+hand-crafted baseline of Paper 1 (Loc-CAT) is such a classifier on the vectors of `classic`.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wherein import tables
+from wherein.atomic import write_json
+from wherein.labels import NEGATIVE, Vocabulary, vocabulary
+from wherein.metrics import classification
+from wherein.models.classifier import out_of_fold
+from wherein.models.scored import KEY, Scored
+from wherein.models.truth import score_truth
+from wherein.summary import stage_summary
+
+LOG = logging.getLogger(__name__)
+
+CLASS_COLUMNS = ["level", "class", "n", "n_predicted", "precision", "recall", "f1", "auc", "threshold"]
+
+
+def evaluate_model(
+    model: str,
+    fields: str,
+    split: str,
+    qc: Sequence[str],
+    cells: Sequence[str],
+    embeddings: Sequence[str],
+    predictions: Sequence[str],
+    truth: Sequence[str],
+    settings: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    threads: int,
+    classes: str,
+    scores: str,
+    out_predictions: str,
+    summary: str,
+) -> None:
+    """Score one model.
+
+    Args:
+        model: the model's name.
+        fields: fields.parquet.
+        split: split.parquet.
+        qc: qc tables of the model's shards.
+        cells: ledgers of the model's shards.
+        embeddings: its vectors.
+        predictions: its own predictions.
+        truth: folders of simulated truth, for the shards that have one.
+        settings: the model's configuration.
+        evaluation: the configuration's section `evaluate`.
+        threads: processes of the classifier.
+        classes: table of scores by class to write.
+        scores: JSON of scores to write.
+        out_predictions: table of probabilities to write.
+        summary: the job's summary.
+    """
+    with stage_summary(summary, "evaluate", model, ("numpy", "scikit-learn")) as report:
+        level = settings["level"]
+        own = next((found for found in map(tables.read_metadata, predictions) if found.get("classes")), None)
+        words = vocabulary(own["vocabulary"] if own else evaluation["vocabulary"])
+        units, vectors, dimensions, notes = read_units(embeddings)
+        units, keep = with_labels(units, fields, split)
+        scored, found = (
+            _as_published(units, predictions, words, evaluation)
+            if own
+            else _trained(units, vectors[keep], words, evaluation, threads)
+        )
+        notes += found
+        by_field = over_fields(scored, words, evaluation, own is not None)
+        parts = {"field": by_field} if level == "field" else {"cell": scored, "field": by_field}
+        frame = pd.concat([class_table(part, words, name) for name, part in parts.items()], ignore_index=True)
+        tables.write_tsv(classes, frame, CLASS_COLUMNS)
+        result = overall(scored)
+        known = score_truth(truth, scored, by_field, words, tables.read_tables(cells), level) if truth else None
+        write_json(
+            scores,
+            {
+                "model": model,
+                "vocabulary": words.name,
+                "level": level,
+                "classifier": None if own else evaluation["classifier"],
+                "n_dimensions": len(dimensions),
+                **result,
+                "fields": overall(by_field),
+                "truth": known,
+                "notes": notes,
+            },
+        )
+        write_probabilities(out_predictions, scored, words, model)
+        missing = len(keep) - int(keep.sum())
+        report.counts = {"in": len(keep), "kept": len(scored.units), **({"retired": missing} if missing else {})}
+        report.notes += notes
+
+
+def read_units(embeddings: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
+    """Vectors of all shards side by side.
+
+    Args:
+        embeddings: tables of vectors.
+
+    Returns:
+        units: unit_id, field_id, version.
+        vectors: (N, D) float32, the dimensions that all shards with units have, NaN where unknown.
+        dimensions: their D names.
+        notes: which dimensions were left out.
+    """
+    units, parts, names = [], [], []
+    for path in embeddings:
+        found, vectors = tables.read_vectors([path])
+        if len(found):
+            units.append(found)
+            parts.append(vectors)
+            own = tables.read_metadata(path).get("dimensions") or []
+            names.append(own or [f"f{number:04d}" for number in range(vectors.shape[1])])
+    if not units:
+        return pd.DataFrame(columns=["unit_id", *KEY]), np.zeros((0, 0), np.float32), [], ["no unit has a vector"]
+    shared = [name for name in names[0] if all(name in own for own in names)]
+    lost = sorted({name for own in names for name in own} - set(shared))
+    notes = [f"dimensions that only some sources have were left out: {', '.join(lost)}"] if lost else []
+    columns = [part[:, [own.index(name) for name in shared]] for part, own in zip(parts, names, strict=True)]
+    return pd.concat(units, ignore_index=True), np.concatenate(columns), shared, notes
+
+
+def with_labels(units: pd.DataFrame, fields: str, split: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Give units their field's labels, control and fold.
+
+    Args:
+        units: unit_id, field_id, version.
+        fields: fields.parquet.
+        split: split.parquet.
+
+    Returns:
+        units: those of current field versions, with `labels`, `control`, `gene_group`, `fold`.
+        keep: (N,) bool, which of the given units these are.
+    """
+    catalog = tables.current_fields(fields)[[*KEY, "labels", "control"]]
+    folds = tables.read_tables([split], [*KEY, "gene_group", "gene_fold"])
+    together = units.merge(catalog, on=KEY, how="left", indicator="_current").merge(folds, on=KEY, how="left")
+    keep = (together["_current"] == "both").to_numpy()
+    current = together[keep].reset_index(drop=True).rename(columns={"gene_fold": "fold"})
+    current["control"] = current["control"].eq(True)
+    return current.drop(columns="_current"), keep
+
+
+def indicator(units: pd.DataFrame, words: Vocabulary, controls: str) -> tuple[np.ndarray, np.ndarray]:
+    """Published classes of every unit, (N, K) bool, and whether they are known, (N,) bool.
+
+    Args:
+        units: with `labels` and `control`.
+        words: the vocabulary.
+        controls: `negative` makes controls the class Negative, where there is one; `leave_out` takes them as unknown.
+    """
+    terms = [[] if control else list(found) for found, control in zip(units["labels"], units["control"], strict=True)]
+    matrix = words.indicator(terms)
+    if controls == "negative" and NEGATIVE in words.classes:
+        matrix[units["control"].to_numpy(), words.classes.index(NEGATIVE)] = True
+    return matrix, matrix.any(axis=1)
+
+
+def _as_published(
+    units: pd.DataFrame, predictions: Sequence[str], words: Vocabulary, evaluation: Mapping[str, Any]
+) -> tuple[Scored, list[str]]:
+    """A model's own predictions beside the published locations."""
+    own = units[["unit_id"]].merge(tables.read_tables(predictions), on="unit_id", how="left")
+    probabilities = own[list(words.classes)].to_numpy(np.float32)
+    truth, labelled = indicator(units, words, evaluation["controls"])
+    thresholds = np.full(probabilities.shape, evaluation["published_threshold"])
+    notes = ["the network was trained elsewhere: which of these proteins it has seen is not known"]
+    return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), notes
+
+
+def _trained(
+    units: pd.DataFrame, vectors: np.ndarray, words: Vocabulary, evaluation: Mapping[str, Any], threads: int
+) -> tuple[Scored, list[str]]:
+    """A classifier trained on the vectors, fold by fold."""
+    truth, labelled = indicator(units, words, evaluation["controls"])
+    usable = labelled & units["fold"].notna().to_numpy()
+    probabilities, notes = out_of_fold(vectors, truth, usable, units, evaluation, threads)
+    scored = Scored(
+        units.assign(fold=units["fold"].where(usable)), truth, labelled, probabilities, np.zeros(probabilities.shape)
+    )
+    return scored._replace(thresholds=thresholds_for(scored, evaluation)), notes
+
+
+def thresholds_for(scored: Scored, evaluation: Mapping[str, Any]) -> np.ndarray:
+    """(N, K) thresholds: for every fold and class the best one on the labelled units of the other folds.
+
+    The units that a threshold is chosen on got their probabilities from classifiers that had seen the fold in question,
+    but the labels of that fold have no part in the choice itself.
+    """
+    wanted = evaluation["threshold"]
+    if wanted != "tuned":
+        return np.full(scored.probabilities.shape, float(wanted))
+    known = scored.scorable
+    fold = scored.units["fold"].to_numpy(float)
+    thresholds = np.empty(scored.probabilities.shape)
+    groups = [*np.unique(fold[np.isfinite(fold)]), np.nan]
+    for value in groups:
+        inside = np.isnan(fold) if np.isnan(value) else fold == value
+        others = known & ~inside
+        thresholds[inside] = classification.best_thresholds(scored.truth[others], scored.probabilities[others])
+    return thresholds
+
+
+def over_fields(scored: Scored, words: Vocabulary, evaluation: Mapping[str, Any], own: bool) -> Scored:
+    """The same by field: probabilities are the means over the field's units."""
+    if not len(scored.units):
+        return scored
+    places = scored.units.groupby(KEY, sort=False).indices
+    first = [rows[0] for rows in places.values()]
+    units = scored.units.iloc[first].reset_index(drop=True)
+    units["unit_id"] = units["field_id"] + "@" + units["version"]
+    probabilities = np.stack([scored.probabilities[rows].mean(axis=0) for rows in places.values()])
+    fields = Scored(units, scored.truth[first], scored.labelled[first], probabilities, scored.thresholds[first])
+    return fields if own else fields._replace(thresholds=thresholds_for(fields, evaluation))
+
+
+def class_table(scored: Scored, words: Vocabulary, level: str) -> pd.DataFrame:
+    """One row a class, as classes.tsv has them; figures that nothing could be learned for are NaN."""
+    truth, probabilities, predicted = _known(scored)
+    if not len(truth):
+        empty = pd.DataFrame({"level": level, "class": words.classes, "n": scored.truth[scored.labelled].sum(axis=0)})
+        return empty.reindex(columns=CLASS_COLUMNS)
+    found = classification.class_scores(truth, predicted)
+    found["auc"] = classification.auc(truth, probabilities)
+    found["threshold"] = scored.thresholds[scored.scorable].mean(axis=0)
+    found.insert(0, "class", words.classes)
+    found.insert(0, "level", level)
+    return found[CLASS_COLUMNS]
+
+
+def overall(scored: Scored) -> dict[str, Any]:
+    """The scores over all classes; null where they are not defined."""
+    truth, probabilities, predicted = _known(scored)
+    units = scored.units[scored.scorable]
+    areas = classification.auc(truth, probabilities) if len(truth) else np.array([])
+    figures = {
+        "macro_f1": classification.macro_f1(truth, predicted) if len(truth) else np.nan,
+        "micro_f1": classification.micro_f1(truth, predicted) if len(truth) else np.nan,
+        "macro_auc": float(np.nanmean(areas)) if np.isfinite(areas).any() else np.nan,
+        "baseline_macro_f1": classification.baseline_macro_f1(truth),
+        "first_is_right": float(truth[np.arange(len(truth)), probabilities.argmax(axis=1)].mean())
+        if len(truth)
+        else np.nan,
+    }
+    return {
+        "n_units": len(units),
+        "n_fields": len(units[KEY].drop_duplicates()),
+        "n_genes": int(units.loc[~units["control"], "gene_group"].nunique()),
+        "n_classes": int(truth.any(axis=0).sum()),
+        **{name: None if np.isnan(value) else round(float(value), 6) for name, value in figures.items()},
+    }
+
+
+def _known(scored: Scored) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, probabilities and predicted classes of the units that can be scored."""
+    rows = scored.scorable
+    probabilities = scored.probabilities[rows]
+    return scored.truth[rows], probabilities, probabilities >= scored.thresholds[rows]
+
+
+def write_probabilities(path: str, scored: Scored, words: Vocabulary, model: str) -> None:
+    """Write predictions.parquet of the evaluation: every unit, its fold and its class probabilities."""
+    fold = [None if np.isnan(value) else int(value) for value in scored.units["fold"]]
+    units = scored.units[["unit_id", *KEY]].assign(fold=pd.Series(fold, dtype=object))
+    values = pd.DataFrame(scored.probabilities, columns=list(words.classes))
+    metadata = {"model": model, "vocabulary": words.name, "classes": list(words.classes)}
+    tables.write_predictions(path, units, values, metadata)

@@ -1,0 +1,153 @@
+"""GapNet-PL (Paper 3): global average pooling over three depths of a small SELU network, for 13 locations.
+
+The published network was trained in TensorFlow, whose SAME padding puts the odd pixel at the end; torch's own padding
+puts it at the start, which shifts every map by a pixel and changes the predictions. So padding is written out here.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+INPUTS = ("nucleus", "protein", "microtubules", "er")
+"""Roles in the order of the published weights, each with mean 0 and standard deviation 1 over its field."""
+
+VOCABULARY = "gapnet13"
+"""Vocabulary of the 13 outputs."""
+
+CONVOLUTIONS = (
+    (4, 32, 2),
+    (32, 64, 2),
+    (64, 64, 1),
+    (64, 64, 1),
+    (64, 64, 1),
+    (64, 128, 1),
+    (128, 128, 1),
+    (128, 128, 1),
+)
+"""Input channels, output channels and stride of the 3 x 3 convolutions (Paper 3, figure 3 and the released code)."""
+
+POOLED = (1, 5)
+"""Convolutions (counted from 1) after which the map is halved by its maximum."""
+
+TAPPED = (1, 5, 8)
+"""Convolutions whose maps, after pooling where there is one, are averaged into the embedding's input."""
+
+DENSE = ((224, 256), (256, 256), (256, 13))
+"""Inputs and outputs of the fully connected layers; 224 = 32 + 64 + 128."""
+
+DROPOUT = 0.3
+"""Alpha dropout between the fully connected layers, in training only."""
+
+EMBEDDING = 256
+"""Length of the vector before the last layer."""
+
+
+def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
+    """Pixels that SAME padding adds before and after one axis: half each, the odd one after.
+
+    Args:
+        size: length of the axis in pixels.
+        stride: step of the kernel.
+        kernel: width of the kernel.
+    """
+    total = max((ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class GapNet(nn.Module):
+    """GapNet-PL with 626,221 parameters.
+
+    Takes (N, 4, H, W) float32 of any size from 8 x 8 on; gives the embedding (N, 256) and the logits (N, 13).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride) for a, b, stride in CONVOLUTIONS)
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in DENSE)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding (N, 256) and logits (N, 13) of images (N, 4, H, W)."""
+        maps, taps = images, []
+        for number, layer in enumerate(self.convolutions, start=1):
+            stride = layer.stride[0]
+            top, bottom = same_padding(maps.shape[2], stride)
+            left, right = same_padding(maps.shape[3], stride)
+            maps = functional.selu(layer(functional.pad(maps, (left, right, top, bottom))))
+            if number in POOLED:
+                # SAME pooling keeps the last row or column of an odd map
+                maps = functional.max_pool2d(maps, 2, ceil_mode=True)
+            if number in TAPPED:
+                taps.append(maps.mean(dim=(2, 3)))
+        vector = torch.cat(taps, dim=1)
+        for layer in self.dense[:-1]:
+            vector = functional.selu(layer(functional.alpha_dropout(vector, DROPOUT, self.training)))
+        return vector, self.dense[-1](vector)
+
+
+def untrained(seed: int) -> GapNet:
+    """The network with random weights as SELU asks for: normal with variance 1 / inputs (LeCun), zero biases."""
+    generator = torch.Generator().manual_seed(seed)
+    network = GapNet()
+    for layer in [*network.convolutions, *network.dense]:
+        inputs = layer.weight[0].numel()
+        nn.init.normal_(layer.weight, 0.0, inputs**-0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+    return network.eval()
+
+
+def published(path: str | Path) -> GapNet:
+    """The network with published weights.
+
+    Args:
+        path: npz with `ConvLayer-k/W_conv` (height, width, input, output), `ConvLayer-k/b_conv`, `FC-k/W_dense`
+            (input, output), `FC-k/b_dense`, k from 1.
+
+    Raises:
+        ValueError: an array is missing or has another shape.
+    """
+    network = GapNet()
+    with np.load(path) as arrays:
+        for number, layer in enumerate(network.convolutions, start=1):
+            _load(layer, arrays, f"ConvLayer-{number}", "conv", (3, 2, 0, 1))
+        for number, layer in enumerate(network.dense, start=1):
+            _load(layer, arrays, f"FC-{number}", "dense", (1, 0))
+    return network.eval()
+
+
+def _load(layer: nn.Module, arrays: Mapping[str, np.ndarray], name: str, kind: str, axes: tuple[int, ...]) -> None:
+    for parameter, key, order in ((layer.weight, f"W_{kind}", axes), (layer.bias, f"b_{kind}", (0,))):
+        if f"{name}/{key}" not in arrays:
+            raise ValueError(f"the weights have no array {name}/{key}: this is no file of GapNet-PL")
+        values = np.transpose(arrays[f"{name}/{key}"], order)
+        if values.shape != tuple(parameter.shape):
+            raise ValueError(f"weights {name}/{key}: found shape {values.shape}, allowed is {tuple(parameter.shape)}")
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+@torch.inference_mode()
+def run(network: GapNet, images: Iterable[np.ndarray], device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Run the network over batches.
+
+    Args:
+        network: with its weights, in evaluation mode.
+        images: batches (N, 4, H, W) float32; the sizes of batches may differ.
+        device: where to run.
+
+    Returns:
+        embeddings: (sum of N, 256) float32.
+        probabilities: (sum of N, 13) float32, the sigmoid of the logits.
+    """
+    network = network.to(device=device, memory_format=torch.channels_last)
+    vectors, probabilities = [np.zeros((0, EMBEDDING), np.float32)], [np.zeros((0, DENSE[-1][1]), np.float32)]
+    for batch in images:
+        given = torch.from_numpy(batch).to(device=device, memory_format=torch.channels_last)
+        vector, logits = network(given)
+        vectors.append(vector.cpu().numpy())
+        probabilities.append(torch.sigmoid(logits).cpu().numpy())
+    return np.concatenate(vectors), np.concatenate(probabilities)

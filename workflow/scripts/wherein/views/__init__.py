@@ -1,0 +1,1 @@
+"""Figures and pages: what the run found, for people to look at."""

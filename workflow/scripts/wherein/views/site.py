@@ -1,0 +1,391 @@
+"""The pages that people browse: plain files that open from a folder, without a server and without the internet."""
+
+import csv
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from wherein import __version__
+from wherein.atomic import atomic_path
+from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT
+from wherein.summary import stage_summary
+from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
+from wherein.views.composites import legend_in_words
+from wherein.views.examples import FieldImages
+from wherein.views.field_pictures import choose_fields, draw_fields
+from wherein.views.methods import METHODS
+from wherein.views.scores import best_terms
+from wherein.views.site_data import Pictures, write_data
+from wherein.views.site_tables import ModelTables, RunTables, paths_of, read_run
+from wherein.views.style import words
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+PAGES = (
+    ("index.html", "Overview"),
+    ("proteins.html", "Proteins"),
+    ("fields.html", "Fields"),
+    ("maps.html", "Maps"),
+    ("clusters.html", "Clusters"),
+    ("heterogeneity.html", "Heterogeneity"),
+    ("about.html", "About"),
+)
+"""Pages in the order of the navigation; protein.html is reached from the others."""
+
+FIGURES = (
+    ("qc_measures", "Measures of quality control by reason"),
+    ("qc_examples", "Fields that passed and fields that did not"),
+    ("segmentation_overlays", "Outlines of nuclei and cells over fields"),
+    ("cells_measures", "Counts and sizes of cells"),
+)
+
+REASONS = {**FIELD_REASONS, **CELL_REASONS}
+
+UNKNOWN_HERE = "–"
+
+STAGE_NAMES = {
+    "qc": "quality control",
+    "segment": "segmentation",
+    "crop": "crops and ledger",
+    "embed": "embeddings",
+    "evaluate": "evaluation",
+    "enrich": "enrichment",
+}
+"""How pages call stages whose own name says too little."""
+
+
+def build_site(
+    inputs: dict[str, Any],
+    settings: dict[str, Any],
+    sources: dict[str, Any],
+    models: dict[str, Any],
+    site: str,
+    summary: str,
+) -> None:
+    """Build all pages; the folder appears when it is whole.
+
+    Args:
+        inputs: paths by the names that the rule gives them; one path or a list.
+        settings: the section `report` of the configuration.
+        sources: the section `sources`.
+        models: the section `models`.
+        site: folder to write.
+        summary: JSON with the counts of pages, files and bytes.
+    """
+    with stage_summary(summary, "build_site", "run", ("jinja2", "pillow", "anndata")) as told:
+        run = read_run(inputs, models)
+        with atomic_path(site) as partial:
+            partial.mkdir()
+            shown = choose_cells(run.ledger, _wanted(run), settings["cells_per_protein"])
+            cells = draw_cells(shown, CropImages(paths_of(inputs, "crops")), partial / "sheets", settings)
+            chosen = choose_fields(run.judged, settings["field_pictures"])
+            fields, heights = draw_fields(chosen, FieldImages(paths_of(inputs, "files")), partial / "sheets", settings)
+            proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
+            _copy_figures(partial / "figures", inputs, run.models)
+            _copy_assets(partial / "assets")
+            pages = _render(partial, run, inputs, sources, settings)
+            files = [path for path in partial.rglob("*") if path.is_file()]
+            told.extra["site"] = {
+                "pages": pages,
+                "proteins": proteins,
+                "cell_pictures": len(shown),
+                "field_pictures": len(fields),
+                "files": len(files),
+                "bytes": sum(path.stat().st_size for path in files),
+            }
+        told.counts = {"in": len(run.judged), "kept": len(run.judged)}
+        unread = len(chosen) - len(fields)
+        if unread:
+            told.notes.append(f"{unread} of {len(chosen)} fields have no picture: they cannot be read")
+        log.info("%s", told.extra["site"])
+
+
+def _wanted(run: RunTables) -> list[str]:
+    """Cells that findings point at, the most striking findings first."""
+    wanted: list[str] = []
+    for model in run.models:
+        table = model.heterogeneity.sort_values("spread_z", ascending=False)
+        for column in ("cells_high", "cells_low"):
+            wanted += [cell for ids in table[column] if isinstance(ids, str) for cell in ids.split(";")]
+    wanted += _extremes(run)
+    return list(dict.fromkeys(wanted))
+
+
+def _extremes(run: RunTables, fields: int = 60, cells: int = 3) -> list[str]:
+    """The dimmest and brightest cells of the fields whose cells differ most in intensity."""
+    if "mean_protein" not in run.ledger:
+        return []
+    kept = run.ledger[run.ledger["status"] == KEPT].sort_values("mean_protein")
+    by_field = dict(list(kept.groupby(["field_id", "version"])))
+    found: list[str] = []
+    for model in run.models:
+        striking = model.heterogeneity_fields.sort_values("intensity_cv_z", ascending=False).head(fields)
+        for key in zip(striking["field_id"], striking["version"], strict=True):
+            if key in by_field:
+                found += [*by_field[key]["cell_id"].head(cells), *by_field[key]["cell_id"].tail(cells)]
+    return found
+
+
+def _copy_figures(folder: Path, inputs: dict[str, Any], models: list[ModelTables]) -> None:
+    folder.mkdir()
+    for path in paths_of(inputs, "run_figures"):
+        shutil.copyfile(path, folder / Path(path).name)
+    for model in models:
+        (folder / model.name).mkdir()
+        for path in sorted(model.figures.glob("*.png")):
+            shutil.copyfile(path, folder / model.name / path.name)
+
+
+def _copy_assets(folder: Path) -> None:
+    folder.mkdir()
+    for path in sorted([*TEMPLATES.glob("*.css"), *TEMPLATES.glob("*.js")]):
+        shutil.copyfile(path, folder / path.name)
+
+
+def _render(
+    folder: Path, run: RunTables, inputs: dict[str, Any], sources: dict[str, Any], settings: dict[str, Any]
+) -> int:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(thousands=thousands, words=lambda text: words(str(text)))
+    content = _content(run, inputs, sources, settings)
+    names = [*(page for page, _ in PAGES), "protein.html"]
+    titles = {**dict(PAGES), "protein.html": "Protein"}
+    for name in names:
+        text = environment.get_template(name).render(
+            **content, title=titles[name], here="proteins.html" if name == "protein.html" else name, pages=PAGES
+        )
+        (folder / name).write_text(text, encoding="utf-8")
+    return len(names)
+
+
+def _content(
+    run: RunTables, inputs: dict[str, Any], sources: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    named = run.judged["protein"].dropna()
+    proteins = int(named[named != CONTROLS].nunique())
+    kept = int((run.ledger["status"] == KEPT).sum())
+    passed = int((run.judged["status"] == "passed").sum())
+    scored = [_model(model, settings) for model in run.models]
+    return {
+        "version": __version__,
+        "sources": [{"name": name} for name in sources],
+        "totals": {"proteins": proteins, "fields": len(run.judged)},
+        "headline": headline(proteins, len(run.judged), passed, len(run.ledger), kept, run.models),
+        "funnel": funnel(run.balance),
+        "balance": run.balance.to_dict("records"),
+        "models": scored,
+        "any_truth": any(model["truth"] != UNKNOWN_HERE for model in scored),
+        "segmentation": [
+            {"object": name, **{key: share(found.get(key)) for key in ("recall", "precision", "f1", "false_share")}}
+            for name, found in run.segmentation.items()
+            if isinstance(found, dict) and "recall" in found
+        ],
+        "left_out": run.left_out.fillna(UNKNOWN_HERE).to_dict("records"),
+        "credits": attributions(run, sources, inputs),
+        "stages": stages(run.summaries),
+        "notes": [
+            {"stage": each["stage"], "item": each["item"], "text": note}
+            for each in run.summaries
+            for note in each.get("notes", [])
+        ],
+        "figures": FIGURES,
+        "methods": METHODS,
+        "reasons": [
+            *(("field", name, text) for name, text in FIELD_REASONS.items()),
+            *(("cell", name, text) for name, text in CELL_REASONS.items()),
+        ],
+        "colours": legend_in_words(["protein", "nucleus", "microtubules", "er", "reference"]).capitalize(),
+    }
+
+
+def headline(
+    proteins: int, fields: int, passed: int, outlined: int, kept: int, models: list[ModelTables]
+) -> list[dict[str, str]]:
+    """The figures at the head of the overview."""
+    best = max(
+        (model for model in models if model.scores.get("macro_f1") is not None),
+        key=lambda model: model.scores["macro_f1"],
+        default=None,
+    )
+    told = [
+        {"name": "proteins", "value": thousands(proteins), "note": "by gene symbol or Ensembl id"},
+        {"name": "fields passed", "value": thousands(passed), "note": f"of {thousands(fields)} in the catalog"},
+        {"name": "cells kept", "value": thousands(kept), "note": f"of {thousands(outlined)} outlined"},
+    ]
+    if best is not None:
+        note = f"{best.name}; guessing gives {share(best.scores.get('baseline_macro_f1'))}"
+        told.append({"name": "mean F1 over locations", "value": share(best.scores["macro_f1"]), "note": note})
+    return told
+
+
+def funnel(balance: pd.DataFrame) -> list[dict[str, Any]]:
+    """Stages in their order, over all sources: what came in, was kept, and fell to each reason.
+
+    Args:
+        balance: results/report/balance.tsv.
+
+    Returns:
+        For each stage and item: name, item, count_in, kept, reasons (name, text, count), balanced, missing.
+    """
+    found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in balance.itertuples():
+        found[(row.stage, row.item)][row.reason] += int(row.count)
+    told = []
+    for (stage, item), counts in found.items():
+        reasons = [
+            {"name": words(name), "text": REASONS.get(name, ""), "count": count}
+            for name, count in sorted(counts.items(), key=lambda pair: -pair[1])
+            if name not in ("in", KEPT) and count
+        ]
+        missing = counts["in"] - counts[KEPT] - sum(reason["count"] for reason in reasons)
+        told.append(
+            {
+                "name": STAGE_NAMES.get(stage, words(stage)),
+                "item": item,
+                "count_in": counts["in"],
+                "kept": counts[KEPT],
+                "reasons": reasons,
+                "balanced": missing == 0,
+                "missing": abs(missing),
+            }
+        )
+    return told
+
+
+def stages(summaries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Jobs, seconds, memory and versions of each stage, in the order in which they are met."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for each in summaries:
+        groups[each["stage"]].append(each)
+    told = []
+    for stage, jobs in groups.items():
+        versions = {(name, version) for job in jobs for name, version in job.get("versions", {}).items()}
+        devices = sorted({str(job["device"]) for job in jobs if job.get("device")})
+        told.append(
+            {
+                "stage": STAGE_NAMES.get(stage, words(stage)),
+                "jobs": len(jobs),
+                "time": duration(sum(job.get("seconds", 0) for job in jobs)),
+                "memory": f"{max(job.get('peak_mb', 0) for job in jobs):,.0f} MB",
+                "device": ", ".join(devices) or "processor",
+                "versions": ", ".join(f"{name} {version}" for name, version in sorted(versions)),
+            }
+        )
+    return told
+
+
+def attributions(run: RunTables, sources: dict[str, Any], inputs: dict[str, Any]) -> list[dict[str, str]]:
+    """Licences and attributions of the sources, the weights and the gene sets of this run."""
+    rows = []
+    for name, source in sources.items():
+        simulated = source["kind"] == "simulated"
+        rows.append(
+            {
+                "name": name,
+                "kind": "simulated cells" if simulated else "images of a table",
+                "release": str(source.get("release", UNKNOWN_HERE)),
+                "licence": source.get("licence")
+                or ("none needed" if simulated else f"not given: set sources.{name}.licence"),
+                "attribution": source.get("attribution")
+                or ("drawn by this workflow" if simulated else f"not given: set sources.{name}.attribution"),
+            }
+        )
+    used = {model.settings.get("weights") for model in run.models}
+    for row in _rows(paths_of(inputs, "weights")):
+        if row["name"] in used:
+            rows.append({"name": row["name"], "kind": "weights", "release": row["sha256"][:12],
+                         "licence": row["licence"], "attribution": row["source"]})  # fmt: skip
+    licences = {row["file"]: row for row in _rows(paths_of(inputs, "gene_set_licences"))}
+    for path in paths_of(inputs, "gene_sets"):
+        told = licences.get(Path(path).name, {})
+        rows.append({"name": Path(path).name, "kind": "gene sets", "release": told.get("release", UNKNOWN_HERE),
+                     "licence": told.get("licence", "not given"), "attribution": told.get("source", "not given")})  # fmt: skip
+    return rows
+
+
+def _rows(paths: list[str]) -> list[dict[str, str]]:
+    if not paths:
+        return []
+    with open(paths[0], newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
+    scores = model.scores
+    truth = scores.get("truth")
+    return {
+        "name": model.name,
+        "kind": model.settings.get("kind", UNKNOWN_HERE),
+        "level": model.settings.get("level", "cell"),
+        "weights": model.settings.get("weights") or "trained in this run",
+        "vocabulary": scores.get("vocabulary") or UNKNOWN_HERE,
+        "n_units": thousands(scores.get("n_units")),
+        "macro_f1": share(scores.get("macro_f1")),
+        "micro_f1": share(scores.get("micro_f1")),
+        "baseline": share(scores.get("baseline_macro_f1")),
+        "truth": share(truth.get("macro_f1")) if isinstance(truth, dict) else UNKNOWN_HERE,
+        "notes": scores.get("notes") or [],
+        "clusters": _clusters(model, settings),
+    }
+
+
+def _clusters(model: ModelTables, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    terms = best_terms(model.enrichment, 12, 1.0)
+    told = []
+    for row in model.clusters.itertuples():
+        own = terms[terms["cluster"] == str(row.cluster)]
+        located = isinstance(row.top_location, str)
+        told.append(
+            {
+                "cluster": row.cluster,
+                "n_proteins": row.n_proteins,
+                "genes": str(row.genes).split(";"),
+                "top": f"{row.top_location} {row.top_location_share:.0%}" if located else "no published location",
+                "terms": [_term(term, settings["max_q"]) for term in own.itertuples()],
+                "why_no_terms": "No term: no gene set overlaps this cluster, it is too small, or none are given.",
+            }
+        )
+    return told
+
+
+def _term(row: Any, max_q: float) -> dict[str, Any]:
+    return {
+        "term": row.term,
+        "term_id": row.term_id if isinstance(row.term_id, str) else "",
+        "library": row.gene_set_library,
+        "k": row.k, "n": row.n, "K": row.K, "N": row.N,
+        "odds": f"{row.odds_ratio:.3g}", "q": f"{row.q:.2g}",
+        "genes": str(row.genes).replace(";", ", "),
+        "sure": row.q <= max_q,
+    }  # fmt: skip
+
+
+def thousands(value: float | None) -> str:
+    """A count with separators; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    """A share or score with two decimals; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `12 min`, `3.4 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
