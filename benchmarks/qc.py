@@ -136,7 +136,7 @@ def main() -> None:
         rows.to_parquet(options.table)
     print(table(rows).to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     bad, good = rows[rows["fault"] != "good"], rows[rows["fault"] == "good"]
-    right = bad["fault"] == bad["reason"]
+    right = bad["reason"] == bad["fault"]
     seconds = rows[["read", "qc", "published"]].median()
     ratios = {
         "benchmark": "qc",

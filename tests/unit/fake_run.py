@@ -64,7 +64,7 @@ class FakeRun:
         figures = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
         return {
             "fields": self.path("catalog/fields.parquet"),
-            "left_out": self.path("catalog/left_out.tsv"),
+            "left_out": self.path("report/left_out.tsv"),
             "balance": self.path("report/balance.tsv"),
             "files": self.per_shard("download/{shard}.parquet"),
             "qc": self.per_shard("qc/{shard}.parquet"),
@@ -96,7 +96,7 @@ def write_fake_run(
     cells = pd.concat(ledgers, ignore_index=True)
     write_table(run.path("catalog/fields.parquet"), fields, FIELDS)
     left_out = [("model", "gapnet", "yeast", "needs the role microtubules, er, which the source does not have")]
-    _tsv(run.path("catalog/left_out.tsv"), pd.DataFrame(left_out, columns=["what", "name", "source", "reason"]))
+    _tsv(run.path("report/left_out.tsv"), pd.DataFrame(left_out, columns=["what", "name", "source", "reason"]))
     _balance(run, fields)
     kept = cells[cells["status"] == "kept"].reset_index(drop=True)
     _model(run, "classic", "cell", fields, kept, rng)
@@ -141,8 +141,18 @@ def empty_model(run: FakeRun, model: str) -> None:
         pd.DataFrame(),
         {"vocabulary": "hpa19", "classes": []},
     )
-    scores = {"vocabulary": "hpa19", "level": "cell", "n_units": 0, "n_fields": 0, "n_genes": 0, "macro_f1": None,
-              "micro_f1": None, "baseline_macro_f1": None, "truth": None, "notes": ["no labels to score against"]}  # fmt: skip
+    scores = {
+        "vocabulary": "hpa19",
+        "level": "cell",
+        "n_units": 0,
+        "n_fields": 0,
+        "n_genes": 0,
+        "truth": None,
+        "macro_f1": None,
+        "micro_f1": None,
+        "baseline_macro_f1": None,
+        "notes": ["no labels to score against"],
+    }
     write_json(run.path(f"evaluation/{model}/scores.json"), scores)
     run.models[model] = {"kind": "classic", "level": "cell", "weights": None}
 
@@ -269,8 +279,15 @@ def _verdict(
         "channel_mismatch": "er fits the other markers by 0.08; at least 0.3 is allowed",
         "corrupt": "protein: the file ends after 300 of 216,000 bytes",
     }
-    row = {"field_id": field_id, "version": version, "shard": shard, "source": source, "reason": fault or "passed",
-           "status": {None: "passed", "corrupt": "failed"}.get(fault, "rejected"), "detail": words.get(fault)}  # fmt: skip
+    row = {
+        "field_id": field_id,
+        "version": version,
+        "shard": shard,
+        "source": source,
+        "reason": fault or "passed",
+        "status": {None: "passed", "corrupt": "failed"}.get(fault, "rejected"),
+        "detail": words.get(fault),
+    }
     if fault == "corrupt":
         return row
     return {
@@ -449,7 +466,21 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
               10.0 ** -(n + 1), 10.0**-n, 10.0**-n)
              for cluster in (1, 2, 3)
              for n, term in enumerate(("nucleolus", "vesicle membrane", "cytosolic ribosome"))]  # fmt: skip
-    columns = "cluster gene_set_library term term_id k n K N genes odds_ratio p q q_gseapy".split()
+    columns = [
+        "cluster",
+        "gene_set_library",
+        "term",
+        "term_id",
+        "k",
+        "n",
+        "K",
+        "N",
+        "genes",
+        "odds_ratio",
+        "p",
+        "q",
+        "q_gseapy",
+    ]
     Path(run.path(f"biology/{model}")).mkdir(parents=True)
     _tsv(run.path(f"biology/{model}/enrichment.tsv"), pd.DataFrame(terms, columns=columns))
     rows, by_field = [], []

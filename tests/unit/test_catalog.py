@@ -25,7 +25,7 @@ from wherein.sources.table import TableError
 from wherein.tables import FIELDS, FILES, current_fields
 
 ROLES = ("nucleus", "protein")
-NAMES = ("fields.parquet", "shards.tsv", "release_diff.tsv", "left_out.tsv", "run.json")
+NAMES = ("fields.parquet", "shards.tsv", "release_diff.tsv", "run.json")
 
 
 class Lab:
@@ -75,7 +75,7 @@ class Lab:
         check_config(config)
         self.config = config
         paths = [str(self.folder / "catalog" / name) for name in NAMES]
-        build_catalog(config["sources"], config["models"], config["overrides"], most, *paths)
+        build_catalog(config["sources"], config["overrides"], most, *paths)
         return pd.read_parquet(paths[0])
 
     def text(self, name: str) -> str:
@@ -317,18 +317,6 @@ def test_a_lost_fields_table_is_made_again_with_the_old_shards(lab):
     assert lab.text("shards.tsv") == shards
 
 
-def test_what_is_left_out_is_told(lab):
-    lab.options = {"roles": {"nucleus": {"path": "{field_id}_nucleus.tif"}}}
-    lab.build()
-    rows = list(csv.DictReader(lab.text("left_out.tsv").splitlines(), delimiter="\t"))
-    assert [(row["what"], row["name"], row["source"]) for row in rows] == [
-        ("model", "classic", "lab"),
-        ("stage", "embed", "lab"),
-    ]
-    assert "needs the role protein" in rows[0]["reason"]
-    assert "has nucleus" in rows[0]["reason"]
-
-
 def test_a_simulated_source(tmp_path):
     lab = Lab(tmp_path)
     config = {"sources": {"demo": {"kind": "simulated", "proteins": 19, "controls": 2, "faults": 3}}}
@@ -440,10 +428,10 @@ def test_fingerprint_of_a_folder(tmp_path):
     assert fingerprint(str(tmp_path / "none")) == (None, None)
 
 
-def test_two_thousand_fields_are_listed_quickly(tmp_path):
+def test_a_thousand_fields_are_listed_quickly(tmp_path):
     lab = Lab(tmp_path)
     content = None
-    for i in range(2000):
+    for i in range(1000):
         lab.rows[f"f{i}"] = {"genes": "TP53", "reagent": f"A{i // 4}"}
         for role in ROLES:
             path = tmp_path / f"f{i}_{role}.tif"
@@ -451,8 +439,8 @@ def test_two_thousand_fields_are_listed_quickly(tmp_path):
                 tifffile.imwrite(path, np.zeros((4, 4), np.uint16))
                 content = path.read_bytes()
             path.write_bytes(content)
-    start = time.monotonic()
+    start = time.process_time()
     fields = lab.build(most=200)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     assert fields["shard"].value_counts().unique().tolist() == [200]
-    assert seconds < 20
+    assert seconds < 10

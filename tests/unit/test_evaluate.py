@@ -101,12 +101,18 @@ def test_scores_are_those_of_the_written_predictions(scored):
     truth = vocabulary("hpa19").indicator(terms)
     values = together[names].to_numpy(float)
     table = classes[classes["level"] == "cell"].set_index("class")
+    folds = together["fold"].to_numpy()
     for k, name in enumerate(names):
         if truth[:, k].any():
-            right, wrong = values[truth[:, k], k], values[~truth[:, k], k]
-            area = (right[:, None] > wrong).mean() + (right[:, None] == wrong).mean() / 2
-            assert table.loc[name, "auc"] == pytest.approx(area, abs=1e-6)
-            assert table.loc[name, "n"] == truth[:, k].sum()
+            have = truth[:, k]
+            pairs = [
+                (a > b) + 0.5 * (a == b)
+                for fold in np.unique(folds)
+                for a in values[(folds == fold) & have, k]
+                for b in values[(folds == fold) & ~have, k]
+            ]
+            assert table.loc[name, "auc"] == pytest.approx(np.mean(pairs), abs=1e-6)
+            assert table.loc[name, "n"] == have.sum()
 
 
 def test_no_unit_is_predicted_by_a_classifier_that_saw_its_gene(tmp_path, monkeypatch):
@@ -250,6 +256,17 @@ def test_labels_that_mean_nothing_do_not_predict():
         vectors, truth, np.ones(len(units), bool), units.assign(fold=np.tile(np.arange(5), n)), evaluation, 1
     )
     assert macro_f1(truth, found > 0.5) > 0.95  # the same with cells of one gene on both sides
+
+
+def test_a_class_of_one_gene_is_never_found_and_it_is_said(tmp_path):
+    others = {f"G{k}": ("Cytosol", "Nuclear membrane")[k % 2] for k in range(8)}
+    shard, rows = draw_shard(tmp_path, "s-0001", {**others, "X": "Nucleoplasm"})
+    classes, scores, _ = evaluate(tmp_path, [shard], [rows])
+    row = classes.set_index(["level", "class"]).loc[("cell", "Nucleoplasm")]
+    assert (row["n"], row["recall"], row["f1"]) == (len(PLACES), 0, 0)
+    # and no other unit is given it for want of a threshold
+    assert row["n_predicted"] <= 3 * len(PLACES)
+    assert any("cannot be learned" in note and note.endswith("never found: Nucleoplasm") for note in scores["notes"])
 
 
 def test_draw_and_weights():

@@ -287,21 +287,30 @@ def test_main_axis_is_the_direction_of_most_variation():
 
 def test_judgement_of_groups_is_calibrated_and_robust():
     rng = np.random.default_rng(4)
+    lines = np.repeat(["a", "b", "c"], [30, 20, 10])
     p = []
     for _ in range(30):
         variances = rng.uniform(0.001, 0.02, 60)
-        logs = 0.3 + rng.normal(0, 0.1, 60) + rng.normal(0, np.sqrt(variances))
-        logs[:6] += 2
-        found = against_others(np.exp(logs), variances, 6)
-        assert (found.p[:6] < 1e-4).all()
-        p += found.p[6:].tolist()
+        usual = np.repeat([0.3, 2, -1], [30, 20, 10])
+        logs = usual + rng.normal(0, 0.1, 60) + rng.normal(0, np.sqrt(variances))
+        logs[::10] += 2
+        found = against_others(np.exp(logs), variances, lines, 6)
+        assert (found.p[::10] < 1e-4).all()
+        p += np.delete(found.p, np.arange(0, 60, 10)).tolist()
     # one in ten that differs moves the usual value and widens what is usual: p is too large rather than too small
     assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.06
-    few = against_others(np.array([1.0, 2, np.nan, 3]), np.full(4, 0.01), 4)
+
+
+def test_groups_that_cannot_be_judged():
+    few = against_others(np.array([1.0, 2, np.nan, 3]), np.full(4, 0.01), np.full(4, "a"), 4)
     assert np.isnan(few.z).all()
     assert np.isnan(few.p).all()
-    alike = against_others(np.ones(8), np.zeros(8), 4)
+    values, lines = np.array([1.0, 1.1, 0.9, 1, 5, 7]), np.array(list("aaaabb"))
+    some = against_others(values, np.full(6, 0.01), lines, 3)
+    assert np.isfinite(some.z).tolist() == [True] * 4 + [False] * 2
+    alike = against_others(np.ones(8), np.zeros(8), np.full(8, "a"), 4)
     assert np.allclose(alike.z, 0)
+    assert len(against_others(np.zeros(0), np.zeros(0), np.zeros(0), 4).z) == 0
 
 
 def test_entropy_and_robust_variation():

@@ -8,10 +8,10 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from wherein.metrics.classification import (
     auc,
     baseline_macro_f1,
-    best_thresholds,
     class_scores,
     macro_f1,
     micro_f1,
+    ratio_thresholds,
 )
 
 
@@ -70,14 +70,32 @@ def test_baseline_is_what_drawn_labels_get():
     assert baseline_macro_f1(truth) == pytest.approx(np.mean(found), abs=0.005)
 
 
-@settings(max_examples=60, deadline=None)
+def test_auc_within_groups_by_all_pairs():
+    truth, scores = drawn(3)
+    groups = np.arange(len(truth)) % 3
+    for k in range(4):
+        pairs = [
+            (scores[i, k] > scores[j, k]) + 0.5 * (scores[i, k] == scores[j, k])
+            for i, j in itertools.permutations(range(len(truth)), 2)
+            if groups[i] == groups[j] and truth[i, k] and not truth[j, k]
+        ]
+        assert auc(truth, scores, groups)[k] == pytest.approx(np.mean(pairs))
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=25))
-def test_best_threshold_by_trying_all(units):
+def test_threshold_by_label_ratio(units):
     truth = np.array([[flag] for flag, _ in units])
     scores = np.array([[value / 6] for _, value in units])
-    threshold = best_thresholds(truth, scores)[0]
-    if not truth.any():
-        assert threshold == 0.5
+    n, predicted = truth.sum(), (scores >= ratio_thresholds(truth, scores)).sum()
+    if n == 0:
+        assert predicted == 0
         return
-    best = max(f1_score(truth[:, 0], scores[:, 0] >= value, zero_division=0) for value in np.unique(scores))
-    assert f1_score(truth[:, 0], scores[:, 0] >= threshold, zero_division=0) == pytest.approx(best)
+    values = np.sort(scores[:, 0])[::-1]
+    assert predicted == (scores[:, 0] >= max(values[n - 1], 1e-9)).sum()
+
+
+def test_threshold_of_a_useless_classifier_predicts_no_more_than_there_are():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random((1000, 1)) < 0.05, rng.random((1000, 1))
+    assert (scores >= ratio_thresholds(truth, scores)).sum() == truth.sum()

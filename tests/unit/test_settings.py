@@ -11,9 +11,11 @@ from wherein.settings import (
     ROLES_OF_KIND,
     STAGES_BY_SOURCE,
     ConfigError,
+    catalog_settings,
     check_config,
     check_tables,
     for_source,
+    left_out,
     merge,
     missing_roles,
     models_of_source,
@@ -169,3 +171,21 @@ def test_the_real_run(monkeypatch):
     assert models_of_source(config, "nuclei_only") == []
     assert "gapnet-pl" in models_of_source(config, "fields")
     assert Path(config["weights"]["gapnet-pl-2019"]).exists()
+
+
+def test_what_is_left_out_is_told():
+    config = {
+        "sources": {"lab": {"kind": "table", "table": "t.csv", "roles": {"nucleus": {"path": "{field_id}.tif"}}}},
+        "models": {"classic": {"kind": "classic", "missing_roles": "skip"}},
+    }
+    check_config(config)
+    rows = left_out(config)
+    assert [row[:3] for row in rows] == [["model", "classic", "lab"], ["stage", "embed", "lab"]]
+    assert "needs the role protein" in rows[0][3]
+    assert "has nucleus" in rows[0][3]
+
+
+def test_the_catalog_does_not_hear_of_later_stages():
+    config = {"sources": {"demo": {"kind": "simulated", "qc": {"min_cells": 3}, "licence": "CC0"}}}
+    check_config(config)
+    assert not {"qc", "segment", "crop", "licence", "attribution"} & set(catalog_settings(config)["demo"])

@@ -9,6 +9,7 @@ from wherein.channels import in_order
 from wherein.simulate.drawing import CELL_COLUMNS
 from wherein.simulate.field import draw_field, draw_human
 from wherein.simulate.organelles import NEGATIVE, PLACES
+from wherein.simulate.plan import CELL_LINES
 from wherein.simulate.protein import cycle_level, draw_differing, levels, mean_cycle_level
 from wherein.simulate.spec import FieldSpec
 
@@ -158,8 +159,6 @@ def test_debris_is_seen_but_is_no_cell():
 
 
 def test_yeast_is_drawn_by_its_own_module():
-    from wherein.simulate.plan import CELL_LINES
-
     spec = spec_of(1, 3, 256, 0.1, mode="yeast", reference="rfp", cell_line=CELL_LINES["yeast"][0], confluence=0.4)
     spec = replace(
         spec, locations=("cytosol",), imaging=replace(spec.imaging, exposure=(1.0,) * 2, background=(0.0,) * 2)

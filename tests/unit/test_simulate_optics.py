@@ -76,7 +76,8 @@ def test_photon_noise_is_as_a_poisson_count(photons):
 
 
 def test_read_noise_and_offset_where_there_is_no_light():
-    dark = optics.expose(np.zeros((400, 400), np.float32), replace(CLEAN, read_noise=6.0, gain=0.8), np.random.default_rng(0))
+    imaging = replace(CLEAN, read_noise=6.0, gain=0.8)
+    dark = optics.expose(np.zeros((400, 400), np.float32), imaging, np.random.default_rng(0))
     assert dark.mean() == pytest.approx(100, abs=0.1)
     assert dark.std() == pytest.approx(np.hypot(6.0, 0.8 * 0.5**0.5), rel=0.02)
 

@@ -1,35 +1,26 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 from real_data import real_data
 from scipy.stats import chi2_contingency, kruskal, kstest
+from simulated_source import main_class, source
 from wherein.digest import SCRIPTS, import_closure
 from wherein.labels import vocabulary
 from wherein.reasons import FIELD_REASONS
-from wherein.settings import fill_defaults, schema
 from wherein.simulate.plan import FAULTS, SEVERITIES, plan_source, seed_of, shares
 from wherein.simulate.proteins import classes_of, draw_proteins, read_proteins
 from wherein.simulate.spec import HELD_OUT, held_out_seed, tuning_seed
 from wherein.tables import FIELDS
 
 
-def source(**words):
-    config = {"kind": "simulated", "field_px": 256, **words}
-    fill_defaults({"sources": {"demo": config}}, schema())
-    return config
-
-
 @pytest.fixture(scope="module")
 def plan():
     return plan_source("demo", source(proteins=76, faults=21))
-
-
-def main_class(spec):
-    return (spec.locations or ("Negative",))[0]
 
 
 def test_the_same_configuration_gives_the_same_plan(plan):
@@ -119,7 +110,7 @@ def test_names_and_order_tell_nothing(plan):
     for protein in read_proteins("human"):
         assert not re.search(rf"\b{protein.gene.lower()}\b", text)
     kinds = [main_class(plan.specs[i]) for i in plan.fields["field_id"]]
-    neighbours = np.mean([one == other for one, other in zip(kinds, kinds[1:], strict=False)])
+    neighbours = np.mean([one == other for one, other in pairwise(kinds)])
     assert neighbours < 0.15
 
 
@@ -254,7 +245,8 @@ def test_proteins_are_as_published():
     path = real_data("annot/hpa_subcellular_location.tsv.gz")
     published = pd.read_csv(path, sep="\t").fillna("").set_index("Gene")
     names = pd.read_csv(real_data("annot/human_gene_id_map.tsv.gz"), sep="\t").dropna(subset=["ensembl_gene_ids"])
-    symbols = {(symbol, one) for symbol, ids in names[["symbol", "ensembl_gene_ids"]].to_numpy() for one in ids.split(";")}
+    pairs = names[["symbol", "ensembl_gene_ids"]].itertuples(index=False, name=None)
+    symbols = {(symbol, one) for symbol, ids in pairs for one in ids.split(";")}
     for protein in read_proteins("human"):
         row = published.loc[protein.ensembl_id]
         terms = [t for column in ("Main location", "Additional location") for t in row[column].split(";") if t]

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from simulated_source import source
 from wherein.readers import UnreadableImage, read_field
 from wherein.segmentation.masks import read_masks
 from wherein.simulate.plan import plan_source
 from wherein.simulate.shard import TRUTH_CELLS, TRUTH_FIELDS, draw, simulate_shard
 from wherein.tables import FIELDS, read_tables, write_table
-
-from test_simulate_plan import source
 
 SHARD = "demo-0001"
 

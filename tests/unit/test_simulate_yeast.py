@@ -3,12 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import label as components
+from simulated_source import source
 from wherein.simulate.plan import plan_source
 from wherein.simulate.proteins import classes_of, read_proteins
 from wherein.simulate.yeast import draw_yeast, gene_style, place_cells
 from wherein.simulate.yeast_cell import PATTERNS, Style, YeastCell, anatomy, somewhere, sphere, spots, union
-
-from test_simulate_plan import source
 
 PX = 0.1
 
@@ -75,9 +74,7 @@ def test_a_bud_is_one_with_its_mother(drawing):
 
 def test_cells_touch_but_do_not_overlap(spec):
     circles = [(i, *circle) for i, cell in enumerate(place_cells(spec)) for circle in cell.circles]
-    gaps = [
-        np.hypot(a[1] - b[1], a[2] - b[2]) / (a[3] + b[3]) for a in circles for b in circles if a[0] < b[0]
-    ]
+    gaps = [np.hypot(a[1] - b[1], a[2] - b[2]) / (a[3] + b[3]) for a in circles for b in circles if a[0] < b[0]]
     assert min(gaps) > 0.97
     assert np.mean(np.array(gaps) < 1.2) > 0.005
 

@@ -18,7 +18,6 @@ checkpoint catalog:
         fields=update("results/catalog/fields.parquet"),
         shards=update("results/catalog/shards.tsv"),
         diff="results/catalog/release_diff.tsv",
-        left_out="results/catalog/left_out.tsv",
         summary="results/summaries/catalog/run.json",
     log:
         "logs/catalog/run.log",
@@ -31,10 +30,9 @@ checkpoint catalog:
         mem_mb=mb(2000),
         runtime=60,
     params:
-        sources=config["sources"],
+        sources=catalog_settings(config),
         overrides=config["overrides"],
         shard_fields=config["shards"]["fields"],
-        models=config["models"],
         code=code_digest("catalog"),
     message:
         "Listing the fields of all sources"

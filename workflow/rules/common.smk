@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
 
 from wherein.digest import code_digest
 from wherein.overrides import overrides_for
-from wherein.settings import check_config, check_tables, for_source, models_of_source
+from wherein.settings import catalog_settings, check_config, check_tables, for_source, left_out, models_of_source
 from wherein.shards import members_digest, read_shards
 
 SHARDS = "results/catalog/shards.tsv"

@@ -4,11 +4,11 @@
 rule balance:
     input:
         fields="results/catalog/fields.parquet",
-        left_out="results/catalog/left_out.tsv",
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
     output:
+        left_out="results/report/left_out.tsv",
         balance=report(
             "results/report/balance.tsv",
             caption="../report/balance.rst",
@@ -27,6 +27,7 @@ rule balance:
         mem_mb=mb(2000),
         runtime=30,
     params:
+        left_out=left_out(config),
         code=code_digest("balance"),
     message:
         "Checking that no field and no cell was lost"
@@ -187,7 +188,7 @@ rule plot_model:
 rule build_site:
     input:
         fields="results/catalog/fields.parquet",
-        left_out="results/catalog/left_out.tsv",
+        left_out="results/report/left_out.tsv",
         balance="results/report/balance.tsv",
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),

@@ -9,10 +9,11 @@ if __name__ == "__main__":
 
     write_balance(
         fields=snakemake.input.fields,
-        left_out=snakemake.input.left_out,
         files=snakemake.input.files,
         qc=snakemake.input.qc,
         cells=snakemake.input.cells,
+        left_out=snakemake.params.left_out,
         balance=snakemake.output.balance,
+        out_left_out=snakemake.output.left_out,
         summary=snakemake.output.summary,
     )

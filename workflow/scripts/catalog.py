@@ -9,12 +9,10 @@ if __name__ == "__main__":
 
     build_catalog(
         sources=snakemake.params.sources,
-        models=snakemake.params.models,
         overrides=snakemake.params.overrides,
         shard_fields=snakemake.params.shard_fields,
         fields=snakemake.output.fields,
         shards=snakemake.output.shards,
         diff=snakemake.output.diff,
-        left_out=snakemake.output.left_out,
         summary=snakemake.output.summary,
     )

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("stage", "source", "item", "reason", "count")
 
+LEFT_OUT = ("what", "name", "source", "reason")
+
 RETIRED = "retired"
 
 KEY = ["field_id", "version"]
@@ -28,11 +30,12 @@ class BalanceError(ValueError):
 
 def write_balance(
     fields: str | Path,
-    left_out: str | Path,
     files: Sequence[str | Path],
     qc: Sequence[str | Path],
     cells: Sequence[str | Path],
+    left_out: Sequence[Sequence[str]],
     balance: str | Path,
+    out_left_out: str | Path,
     summary: str | Path,
 ) -> None:
     """Count what came in, what was kept and what fell to each reason, per stage and source.
@@ -43,11 +46,12 @@ def write_balance(
 
     Args:
         fields: results/catalog/fields.parquet.
-        left_out: results/catalog/left_out.tsv.
         files: results/download/{shard}.parquet of every shard of the run.
         qc: results/qc/{shard}.parquet of every shard.
         cells: results/cells/{shard}.parquet of every shard.
+        left_out: what the configuration leaves out: what, name, source, reason.
         balance: table to write, results/report/balance.tsv.
+        out_left_out: table to write, results/report/left_out.tsv.
         summary: JSON to write.
 
     Raises:
@@ -61,12 +65,11 @@ def write_balance(
             cells=read_tables(cells, ["cell_id", *KEY, "source", "shard", "status", "reason", "crop_index"]),
             shards={Path(path).stem for path in qc},
         )
-        with atomic_path(balance) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
-            writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
-            writer.writerows([COLUMNS, *rows])
+        _write_rows(balance, [COLUMNS, *rows])
+        _write_rows(out_left_out, [LEFT_OUT, *left_out])
         cells_in = sum(row[4] for row in rows if row[2] == "cells" and row[3] == "in")
         report.counts = {"in": cells_in, "kept": cells_in}
-        report.notes += _left_out_notes(left_out)
+        report.notes += [f"{what} {name} leaves out source {source}: {why}" for what, name, source, why in left_out]
         log.info("%d lines add up", len(rows))
 
 
@@ -180,9 +183,7 @@ def _lines(stage: str, item: str, source: pd.Series, fate: pd.Series) -> list[tu
 def _check_once(frame: pd.DataFrame, where: str) -> None:
     twice = frame[frame.duplicated(KEY)]
     if len(twice):
-        raise BalanceError(
-            f"{where} has {len(twice)} field versions twice, {'@'.join(twice.iloc[0][KEY])} the first"
-        )
+        raise BalanceError(f"{where} has {len(twice)} field versions twice, {'@'.join(twice.iloc[0][KEY])} the first")
 
 
 def _check_reasons(fate: pd.Series, allowed: set[str], stage: str) -> None:
@@ -191,9 +192,6 @@ def _check_reasons(fate: pd.Series, allowed: set[str], stage: str) -> None:
         raise BalanceError(f"{stage}: unknown reason {', '.join(unknown)}; known are {', '.join(sorted(allowed))}")
 
 
-def _left_out_notes(path: str | Path) -> list[str]:
-    with open(path, newline="", encoding="utf-8") as lines:
-        return [
-            f"{row['what']} {row['name']} leaves out source {row['source']}: {row['reason']}"
-            for row in csv.DictReader(lines, delimiter="\t")
-        ]
+def _write_rows(path: str | Path, rows: Iterable[Sequence[object]]) -> None:
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines, delimiter="\t", lineterminator="\n").writerows(rows)

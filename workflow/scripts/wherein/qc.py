@@ -1,11 +1,11 @@
 """Which fields are fit for use: measures of each field, and the first reason that speaks against it.
 
 Focus is `wherein.quality.focus.sharpness`, between 0 and 1. `marker_fit` is the lowest value of
-`wherein.quality.fit.pairwise_fit` over the pairs of structural channels.
+`wherein.quality.fit.pairwise_fit` over the pairs of channels that are compared.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from wherein.channels import MARKERS, in_order
 from wherein.overrides import Override
-from wherein.quality.counting import Nuclei, count_marker, find_nuclei
+from wherein.quality.counting import Nuclei, count_marker, count_reference, find_nuclei
 from wherein.quality.fit import culprit, pairwise_fit
 from wherein.quality.focus import sharpness
 from wherein.quality.intensity import contrast, full_scale_of, saturated_share
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-class TooManyUnreadableFields(RuntimeError):
+
+class UnreadableFieldsError(RuntimeError):
     """So many fields of a shard cannot be read that something is wrong with the source, not with the fields."""
 
 
@@ -54,7 +55,7 @@ def judge_shard(
         summary: the summary to write.
 
     Raises:
-        TooManyUnreadableFields: more than `failed_share` of the fields (and `failed_fields` of them) cannot be read.
+        UnreadableFieldsError: more than `failed_share` of the fields (and `failed_fields` of them) cannot be read.
     """
     with stage_summary(summary, "qc", shard, ("opencv-python-headless", "numpy", "scipy")) as told:
         catalog = fields_of_shard(fields, shard).set_index(["field_id", "version"])
@@ -121,10 +122,10 @@ def measure(
     shown = planes.get("protein", next(iter(planes.values())))
     scale = {role: full_scale_of(plane.dtype, full_scale) for role, plane in planes.items()}
     nuclei = find_nuclei(planes["nucleus"], pixel_size_um, settings["nuclei"]) if "nucleus" in planes else None
-    marker = next((role for role in MARKERS if role in planes), None)
+    compared = comparable(planes, control, settings["fit"])
     fits = pairwise_fit(
-        {role: plane for role, plane in planes.items() if role in MARKERS and role in settings["fit"]["roles"]},
-        nuclei if "nucleus" in settings["fit"]["roles"] else None,
+        {role: planes[role] for role in compared if role != "nucleus"},
+        nuclei if "nucleus" in compared else None,
         pixel_size_um,
         settings["fit"],
     )
@@ -132,10 +133,12 @@ def measure(
         "height": shown.shape[0],
         "width": shown.shape[1],
         "dtype": str(shown.dtype),
-        "n_marker": count_marker(planes[marker], pixel_size_um, settings["marker"]) if marker else None,
+        "n_marker": _count_cells(planes, pixel_size_um, settings),
         "n_nuclei": nuclei.whole if nuclei else None,
         "n_nuclei_all": nuclei.all if nuclei else None,
-        "contrast": contrast(planes["protein"], scale["protein"], settings["contrast"]) if "protein" in planes else None,
+        "contrast": contrast(planes["protein"], scale["protein"], settings["contrast"])
+        if "protein" in planes
+        else None,
         **{f"focus_{role}": sharpness(plane, pixel_size_um, settings["focus"]) for role, plane in planes.items()},
         **{f"saturated_{role}": saturated_share(plane, scale[role]) for role, plane in planes.items()},
         "marker_fit": min(fits.values(), default=None),
@@ -150,6 +153,23 @@ def measure(
         **_swapped(planes, nuclei, pixel_size_um, settings),
     }
     return measures, wrong
+
+
+def comparable(roles: Iterable[str], control: bool, options: dict[str, Any]) -> list[str]:
+    """Roles whose images are compared with each other.
+
+    Args:
+        roles: of the source.
+        control: a field without a specific protein signal, whose protein channel shows no cells.
+        options: `qc.fit` of the configuration.
+
+    Returns:
+        The structural roles, and the protein as `options` has it; none if there is nothing to compare with.
+    """
+    structural = [role for role in roles if role in options["roles"]]
+    asked = options["protein"] == "always" or (options["protein"] == "alone" and len(structural) < 2)
+    found = structural + [role for role in roles if role == "protein" and asked and not control]
+    return found if len(found) > 1 else []
 
 
 def follow(row: Row, overrides: Sequence[Override]) -> Row:
@@ -182,7 +202,7 @@ def stop_if_unreadable(rows: Sequence[Row], shard: str, settings: dict[str, Any]
         settings: the section `qc` of the configuration.
 
     Raises:
-        TooManyUnreadableFields: with the fields, the likely cause and what to do.
+        UnreadableFieldsError: with the fields, the likely cause and what to do.
     """
     bad = [row for row in rows if row["status"] == FAILED and row["reason"] in UNDECODABLE_REASONS]
     current = sum(row["reason"] != "retired" for row in rows)
@@ -191,7 +211,7 @@ def stop_if_unreadable(rows: Sequence[Row], shard: str, settings: dict[str, Any]
     reasons = pd.Series([row["reason"] for row in bad]).value_counts()
     named = "; ".join(f"{row['field_id']} ({row['detail']})" for row in bad[:5])
     more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-    raise TooManyUnreadableFields(
+    raise UnreadableFieldsError(
         f"shard {shard}: {len(bad)} of {current} fields cannot be read, at most {settings['failed_share']:.0%} may "
         f"(qc.failed_share, from qc.failed_fields = {settings['failed_fields']} on). Most often {reasons.index[0]}: "
         f"{FIELD_REASONS[reasons.index[0]]}. Fields: {named}{more}. {REMEDIES[reasons.index[0]]}, then run again; "
@@ -215,6 +235,16 @@ def count_reasons(rows: Sequence[Row]) -> dict[str, int]:
     reasons = [row["reason"] for row in rows]
     found = {reason: reasons.count(reason) for reason in FIELD_REASONS if reason in reasons}
     return {"in": len(rows), "kept": reasons.count(PASSED), **found}
+
+
+def _count_cells(planes: Mapping[str, np.ndarray], pixel_size_um: float, settings: dict[str, Any]) -> int | None:
+    """Cells on the first marker that the source has; None without any."""
+    marker = next((role for role in MARKERS if role in planes), None)
+    if marker is None:
+        return None
+    if marker == "reference":
+        return count_reference(planes[marker], pixel_size_um, settings["reference"])
+    return count_marker(planes[marker], pixel_size_um, settings["marker"])
 
 
 def _focus(measures: Row, planes: Mapping[str, np.ndarray], options: dict[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import reduce
 
 import imagecodecs
@@ -14,7 +14,7 @@ import pandas as pd
 from wherein.channels import in_order
 from wherein.decoders.image import DECLARE_AXES, Image, UnreadableImage, in_memory
 from wherein.decoders.ome_zarr import open_zarr
-from wherein.decoders.tiff import open_tiff, tiff_file
+from wherein.decoders.tiff import open_tiff, tiff_file, tiff_pixel_size
 from wherein.sources.formats import CONVERTER, READABLE, vendor_format
 
 JPEG = b"\xff\xd8\xff"
@@ -22,6 +22,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of each format; TIFF in both byte orders, and BigTIFF."""
+
+GZIP_HEAD = 1 << 16
+"""Bytes of an unpacked TIFF in which its directory is looked for first."""
 
 __all__ = ["Image", "UnreadableImage", "header", "open_image", "pixel_size", "read_field", "read_plane", "sharpness"]
 
@@ -105,6 +108,14 @@ def header(path: str) -> tuple[str, float | None]:
     if start.startswith(PNG):
         # the byte after the signature, the chunk's head, width and height is the bit depth
         return ("uint16" if start[24:25] == b"\x10" else "uint8"), None
+    if start.startswith(GZIP):
+        # mostly the directory stands first, and the rest need not be unpacked
+        with (
+            suppress(UnreadableImage),
+            _decoding(path),
+            tiff_file(io.BytesIO(_unpacked(path, GZIP_HEAD)), path) as tiff,
+        ):
+            return tiff.pages.first.dtype.newbyteorder("=").name, tiff_pixel_size(tiff, path)
     with open_image(path) as image:
         return image.dtype.newbyteorder("=").name, image.pixel_size_um
 
@@ -159,9 +170,9 @@ def _decoding(path: str) -> Iterator[None]:
         raise UnreadableImage("corrupt", f"{path} cannot be decoded: {error}") from error
 
 
-def _unpacked(path: str) -> bytes:
+def _unpacked(path: str, most: int = -1) -> bytes:
     with gzip.open(path) as packed:
-        content = packed.read()
+        content = packed.read(most)
     if not content.startswith(TIFF):
         raise UnreadableImage("unsupported_format", f"{path} is a gzipped file, but no TIFF is in it")
     return content

@@ -161,3 +161,30 @@ def check_roles(config: dict[str, Any], model: str, source: str) -> None:
 def models_of_source(config: dict[str, Any], source: str) -> list[str]:
     """Models that work on a source: those whose needed roles it has."""
     return [model for model in config["models"] if not missing_roles(config, model, source)]
+
+
+def left_out(config: dict[str, Any]) -> list[list[str]]:
+    """What a run leaves out because a source lacks a role.
+
+    Returns:
+        Rows of results/report/left_out.tsv: what (model or stage), name, source, reason.
+    """
+    rows = []
+    for source, settings in config["sources"].items():
+        have = f"it has {', '.join(roles_of_source(settings))}"
+        for model in config["models"]:
+            missing = missing_roles(config, model, source)
+            if missing:
+                rows.append(["model", model, source, f"needs the role {', '.join(missing)}; {have}"])
+        if not models_of_source(config, source):
+            rows.append(["stage", "embed", source, f"no model of this run works with its roles; {have}"])
+    return rows
+
+
+def catalog_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the catalog has to know of the sources: not the settings of later stages, nor words for the report."""
+    later = {*STAGES_BY_SOURCE, "attribution", "licence"}
+    return {
+        name: {key: value for key, value in source.items() if key not in later}
+        for name, source in config["sources"].items()
+    }

@@ -176,23 +176,18 @@ def location_entropy(locations: pd.Series, fewest: int) -> float | None:
     return float(-(shares * np.log2(shares)).sum()) + 0.0
 
 
-def judged_spread(rows: pd.DataFrame, squared_cv: pd.Series, units: pd.Series, fewest: int) -> pd.DataFrame:
+def judged_spread(rows: pd.DataFrame, fewest: int) -> pd.DataFrame:
     """Add z and p of `spread` against the other rows of the same cell line.
 
     Args:
-        rows: columns cell_line and spread.
-        squared_cv: squared coefficient of variation of a distance, as `trimmed` gives it.
-        units: number of distances of each row.
-        fewest: rows needed for a judgement.
+        rows: columns cell_line, spread, squared_cv (as `trimmed` gives it) and units (their number).
+        fewest: rows of a cell line needed for a judgement.
     """
-    rows = rows.assign(spread_z=np.nan, p=np.nan)
-    for places in rows.groupby("cell_line").indices.values():
-        part = rows.index[places]
-        # the usual variation of single cells, as most groups show it
-        usual = squared_cv[part].astype(float).median() if rows.loc[part, "spread"].notna().any() else np.nan
-        found = against_others(rows.loc[part, "spread"].to_numpy(float), (usual / units[part]).to_numpy(float), fewest)
-        rows.loc[part, "spread_z"], rows.loc[part, "p"] = found.z, found.p
-    return rows
+    # the usual variation of single cells, as most rows of the cell line show it
+    usual = rows["squared_cv"].astype(float).groupby(rows["cell_line"]).transform("median")
+    sampling = (usual / rows["units"].astype(float)).to_numpy()
+    found = against_others(rows["spread"].to_numpy(float), sampling, rows["cell_line"].to_numpy(), fewest)
+    return rows.assign(spread_z=found.z, p=found.p)
 
 
 def protein_rows(table: pd.DataFrame, level: str, settings: dict[str, Any]) -> pd.DataFrame:
@@ -224,7 +219,7 @@ def protein_rows(table: pd.DataFrame, level: str, settings: dict[str, Any]) -> p
         )
     found = pd.DataFrame(rows, columns=[*dict.fromkeys((*COLUMNS, "squared_cv", "units"))])
     if level == "cell":
-        found = judged_spread(found, found["squared_cv"], found["units"], settings["min_groups"])
+        found = judged_spread(found, settings["min_groups"])
     known = found["p"].notna()
     found["q"] = np.nan
     if known.any():
@@ -264,12 +259,11 @@ def field_rows(table: pd.DataFrame, ledger: pd.DataFrame, level: str, settings: 
         )
     names = dict.fromkeys((*FIELD_COLUMNS, "squared_cv", "units", "intensities"))
     found = pd.DataFrame(rows, columns=[*names])
-    found = judged_spread(found, found["squared_cv"], found["units"], settings["min_groups"])
-    for places in found.groupby("cell_line").indices.values():
-        part = found.index[places]
-        variance = CV_VARIANCE / found.loc[part, "intensities"].clip(lower=1).to_numpy(float)
-        values = found.loc[part, "intensity_cv"].to_numpy(float)
-        found.loc[part, "intensity_cv_z"] = against_others(values, variance, settings["min_groups"]).z
+    found = judged_spread(found, settings["min_groups"])
+    variation = found["intensity_cv"].to_numpy(float)
+    sampling = CV_VARIANCE / found["intensities"].clip(lower=1).to_numpy(float)
+    judged = against_others(variation, sampling, found["cell_line"].to_numpy(), settings["min_groups"])
+    found["intensity_cv_z"] = judged.z
     found = found.drop(columns=["squared_cv", "units", "intensities", "p"])
     order = ["spread_z", "intensity_cv_z", "intensity_cv", "spread"]
     return found.sort_values([*order, *KEY], ascending=[*[False] * 4, True, True], ignore_index=True)

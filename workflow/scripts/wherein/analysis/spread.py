@@ -124,37 +124,40 @@ def main_axis(whitened: np.ndarray) -> np.ndarray:
     return place
 
 
-def against_others(values: np.ndarray, variances: np.ndarray, fewest: int) -> Null:
-    """Judge groups against each other, most of which are taken to be usual.
+def against_others(values: np.ndarray, variances: np.ndarray, lines: np.ndarray, fewest: int) -> Null:
+    """Judge groups against the others of their cell line, most of which are taken to be usual.
 
-    The logarithm of a group's value is the usual value, plus what groups differ by anyway (variance between groups,
-    estimated here), plus the chance of having drawn just these cells (variance given). Usual value and variance
-    between groups come from median and median absolute deviation, so that heterogeneous groups, as long as they are
-    the fewer, hide neither themselves nor others; p is that of Student's t with the degrees of freedom that the median
-    absolute deviation holds.
+    The logarithm of a group's value is what is usual in its cell line, plus what groups differ by anyway (variance
+    between groups, the same in every line, estimated here), plus the chance of having drawn just these cells (variance
+    given). The usual value and the variance between groups come from median and median absolute deviation, so that
+    heterogeneous groups, as long as they are the fewer, hide neither themselves nor others; p is that of Student's t
+    with the degrees of freedom that the median absolute deviation holds.
 
     Args:
         values: (G,) positive, NaN where not known.
         variances: (G,) sampling variance of log(values).
-        fewest: groups needed for a judgement.
+        lines: (G,) cell line of each group.
+        fewest: known groups that a cell line needs for a judgement.
 
     Returns:
-        z and p, NaN for all with fewer than `fewest` known groups.
+        z and p, NaN in a cell line with fewer than `fewest` known groups.
     """
     nothing = np.full(len(values), np.nan)
-    known = np.isfinite(values) & (values > 0) & np.isfinite(variances)
-    number = int(known.sum())
-    if number < fewest:
+    judged = np.isfinite(values) & (values > 0) & np.isfinite(variances)
+    _, codes = np.unique(np.asarray(lines, str), return_inverse=True)
+    judged &= np.bincount(codes[judged], minlength=codes.max(initial=-1) + 1)[codes] >= fewest
+    if not judged.any():
         return Null(nothing, nothing.copy())
-    logs, sampling = np.log(values[known]), variances[known]
-    centred = logs - np.median(logs)
+    centred = from_median(np.log(values[judged])[:, None], codes[judged])[:, 0]
+    sampling = variances[judged]
 
     def excess(between: float) -> float:
         return NORMAL_MAD * float(np.median(np.abs(centred / np.sqrt(sampling + between)))) - 1
 
-    widest = max(float(np.square(centred).max()), 1e-12) * 10
-    between = 0.0 if excess(1e-12) <= 0 else brentq(excess, 1e-12, widest)
+    smallest, widest = 1e-12, max(float(np.square(centred).max()), 1e-12) * 10
+    between = smallest if excess(smallest) <= 0 else brentq(excess, smallest, widest)
+    freedom = judged.sum() - len(np.unique(codes[judged]))
     z, p = nothing, nothing.copy()
-    z[known] = centred / np.sqrt(sampling + max(between, 1e-12))
-    p[known] = student.sf(z[known], max(1.0, MAD_EFFICIENCY * (number - 1)))
+    z[judged] = centred / np.sqrt(sampling + between)
+    p[judged] = student.sf(z[judged], max(1.0, MAD_EFFICIENCY * freedom))
     return Null(z, p)

@@ -18,7 +18,6 @@ from wherein.catalog.planned import Row, planned_fields
 from wherein.catalog.release import FROM_BEFORE, Change, Key, differences, join_releases, key_of, relabel
 from wherein.catalog.sharding import open_shards
 from wherein.overrides import read_overrides
-from wherein.settings import missing_roles, models_of_source, roles_of_source
 from wherein.sources.check import check_tables
 from wherein.sources.table import TableError
 from wherein.summary import Summary, stage_summary
@@ -29,18 +28,14 @@ log = logging.getLogger(__name__)
 SIMULATED_DTYPE = "uint16"
 """Data type of the simulated camera."""
 
-LEFT_OUT = ("what", "name", "source", "reason")
-
 
 def build_catalog(
     sources: dict[str, Any],
-    models: dict[str, Any],
     overrides: str | None,
     shard_fields: int,
     fields: str,
     shards: str,
     diff: str,
-    left_out: str,
     summary: str,
 ) -> None:
     """List the fields of all sources, open shards for new versions, retire what is gone, and say what changed.
@@ -50,13 +45,11 @@ def build_catalog(
 
     Args:
         sources: configuration of the sources, by name.
-        models: configuration of the models, by name.
         overrides: table of curators' decisions, or None.
         shard_fields: most fields in one shard.
         fields: results/catalog/fields.parquet.
         shards: results/catalog/shards.tsv.
         diff: results/catalog/release_diff.tsv.
-        left_out: results/catalog/left_out.tsv.
         summary: results/summaries/catalog/run.json.
 
     Raises:
@@ -78,7 +71,6 @@ def build_catalog(
         everything = join_releases(planned, before, releases)
 
         write_tsv(diff, pd.DataFrame(changes, columns=Change._fields), Change._fields)
-        write_tsv(left_out, pd.DataFrame(_left_out(sources, models), columns=LEFT_OUT), LEFT_OUT)
         _append_shards(shards, opened)
         write_table(
             fields, pd.DataFrame([{name: row.get(name) for name in FIELDS.names} for row in everything]), FIELDS
@@ -132,20 +124,6 @@ def _unknown_fields(words: Iterable[Any], planned: Iterable[Row]) -> list[str]:
     there = {row["field_id"] for row in planned}
     named = (word.id for word in words if word.level == "field" and word.action != "relabel")
     return [field_id for field_id in named if field_id not in there]
-
-
-def _left_out(sources: dict[str, Any], models: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    config = {"sources": sources, "models": models}
-    rows = []
-    for source in sources:
-        have = f"it has {', '.join(roles_of_source(sources[source]))}"
-        for model in models:
-            missing = missing_roles(config, model, source)
-            if missing:
-                rows.append(("model", model, source, f"needs the role {', '.join(missing)}; {have}"))
-        if not models_of_source(config, source):
-            rows.append(("stage", "embed", source, f"no model of this run works with its roles; {have}"))
-    return rows
 
 
 def _append_shards(path: str, opened: Sequence[tuple[str, Row]]) -> None:

@@ -59,9 +59,7 @@ def measure_labels(
     return frame.astype({f"bbox_{name}": np.int32 for name in ("y0", "x0", "y1", "x1")})
 
 
-def intensity_sums(
-    images: dict[str, np.ndarray], mask: np.ndarray, labels: np.ndarray
-) -> dict[str, np.ndarray]:
+def intensity_sums(images: dict[str, np.ndarray], mask: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Integrated intensity of every label, by role: (len(labels),) float64, exact for integer images.
 
     Args:

@@ -127,7 +127,11 @@ def _cut_fields(
             report.notes += notes
             ledger.append(_cut_kept(work, frame, images, nucleus, cell, writer))
             log.info("%d of %d: %s@%s, %d labels", number, len(passed), *key, len(frame))
-        report.notes += [f"{word[4]} says {word[2]} of {word[1]}, but there is no such cell" for left in words.values() for word in left]
+        report.notes += [
+            f"{word[4]} says {word[2]} of {word[1]}, but there is no such cell"
+            for left in words.values()
+            for word in left
+        ]
         writer.finish(
             {
                 "pixel_size_um": work.pixel_size_um,

@@ -66,8 +66,7 @@ def open_tiff(tiff: tifffile.TiffFile, path: str) -> Image:
     _check_length(tiff, series, path)
     pixels = _ome_pixels(tiff)
     channels = () if pixels is None else tuple(found.get("Name", "") for found in pixels.findall("{*}Channel"))
-    size = _ome_pixel_size(pixels, path) if pixels is not None else _imagej_pixel_size(tiff, path)
-    return Image(series.axes, series.shape, series.dtype, channels, size, _planes(series, path))
+    return Image(series.axes, series.shape, series.dtype, channels, tiff_pixel_size(tiff, path), _planes(series))
 
 
 def _check_length(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: str) -> None:
@@ -81,7 +80,7 @@ def _check_length(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path
         raise UnreadableImage("corrupt", f"{path} is truncated: {needed} bytes are needed, {there} are there")
 
 
-def _planes(series: tifffile.TiffPageSeries, path: str) -> Callable[[dict[str, int]], np.ndarray]:
+def _planes(series: tifffile.TiffPageSeries) -> Callable[[dict[str, int]], np.ndarray]:
     """Planes read one by one where each is a page, else from the array, which is read once."""
     outer = series.shape[:-2]
     if series.axes.endswith("YX") and len(series.pages) == int(np.prod(outer)):
@@ -99,6 +98,16 @@ def _planes(series: tifffile.TiffPageSeries, path: str) -> Callable[[dict[str, i
         return plane_of(held[0], series.axes, index)
 
     return plane
+
+
+def tiff_pixel_size(tiff: tifffile.TiffFile, path: str) -> float | None:
+    """Micrometres a pixel, as OME or ImageJ metadata say it; None if they do not.
+
+    Raises:
+        UnreadableImage: `unsupported_format`, the pixels are not square.
+    """
+    pixels = _ome_pixels(tiff)
+    return _imagej_pixel_size(tiff, path) if pixels is None else _ome_pixel_size(pixels, path)
 
 
 def _ome_pixels(tiff: tifffile.TiffFile) -> Any:

@@ -55,49 +55,59 @@ def baseline_macro_f1(truth: np.ndarray) -> float:
     return float(share.mean()) if len(share) else float("nan")
 
 
-def auc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def auc(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Area under the ROC curve of each class.
 
     The probability that a unit with the class scores higher than one without it, ties counting half (Mann and Whitney).
-
-    Returns:
-        (K,) float; NaN where all units have the class or none has it.
-    """
-    areas = np.full(truth.shape[1], np.nan)
-    for k in range(truth.shape[1]):
-        n = int(truth[:, k].sum())
-        without = len(truth) - n
-        if n and without:
-            above = rankdata(scores[:, k])[truth[:, k]].sum() - n * (n + 1) / 2
-            areas[k] = above / (n * without)
-    return areas
-
-
-def best_thresholds(truth: np.ndarray, scores: np.ndarray, otherwise: float = 0.5) -> np.ndarray:
-    """The threshold of each class that gives the highest F1 when scores at or above it count as predicted.
+    Scores of different classifiers have no common scale, so that with groups only units of one group are compared: the
+    area is the mean over the groups, weighted by the number of such pairs.
 
     Args:
         truth: (N, K) bool.
         scores: (N, K) float.
-        otherwise: threshold of a class that no unit has.
+        groups: (N,) the classifier that each unit's scores are from; None for one.
 
     Returns:
-        (K,) float. A threshold lies in the middle between the lowest score that is taken and the next one below; of
-        several that are equally good, the highest.
+        (K,) float; NaN where no pair of units can be compared.
     """
-    thresholds = np.full(truth.shape[1], otherwise)
-    for k in range(truth.shape[1]):
-        n = truth[:, k].sum()
+    groups = np.zeros(len(truth)) if groups is None else groups
+    above, pairs = np.zeros(truth.shape[1]), np.zeros(truth.shape[1])
+    for group in np.unique(groups):
+        rows = groups == group
+        have, values = truth[rows], scores[rows]
+        n = have.sum(axis=0)
+        ranks = rankdata(values, axis=0) if len(values) else values
+        above += (ranks * have).sum(axis=0) - n * (n + 1) / 2
+        pairs += n * (len(have) - n)
+    return np.divide(above, pairs, out=np.full(truth.shape[1], np.nan), where=pairs > 0)
+
+
+def ratio_thresholds(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The threshold of each class at which as many units are predicted to have it as do.
+
+    The winners of Paper 1's competition chose theirs by the label ratio of the training set (Methods, team 1). The
+    threshold of highest F1 is no good choice for a class that is hard to tell: it predicts the class for every unit.
+
+    Args:
+        truth: (N, K) bool.
+        scores: (N, K) float, 0 for a class that is ruled out.
+
+    Returns:
+        (K,) float, in the middle between the lowest score that is taken and the next one below; NaN, which no score
+        reaches, for a class that no unit has.
+    """
+    thresholds = np.full(truth.shape[1], np.nan)
+    for k, n in enumerate(truth.sum(axis=0)):
+        values = np.sort(scores[:, k])[::-1]
+        # a score of 0 rules a class out, however few units reach more
+        taken = min(int(n), int((values > 0).sum()))
         if n == 0:
             continue
-        order = np.argsort(-scores[:, k], kind="stable")
-        sorted_scores = scores[order, k]
-        right = np.cumsum(truth[order, k])
-        f1 = 2 * right / (n + np.arange(1, len(order) + 1))
-        # equal scores are taken together or not at all
-        last = np.append(sorted_scores[1:] < sorted_scores[:-1], True)
-        f1 = np.where(last, f1, -1.0)
-        best = int(np.argmax(f1))
-        below = sorted_scores[best + 1] if best + 1 < len(order) else 0.0
-        thresholds[k] = (sorted_scores[best] + min(below, sorted_scores[best])) / 2
+        if taken == 0:
+            thresholds[k] = np.nextafter(values[0], np.inf) if len(values) else np.nan
+        else:
+            below = values[taken] if taken < len(values) else 0.0
+            thresholds[k] = (values[taken - 1] + below) / 2
+            # with equal scores on both sides of the cut all of them are taken
+            thresholds[k] = min(max(thresholds[k], np.nextafter(0, 1)), values[taken - 1])
     return thresholds

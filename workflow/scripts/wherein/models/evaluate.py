@@ -185,20 +185,32 @@ def _trained(
     truth, labelled = indicator(units, words, evaluation["controls"])
     usable = labelled & units["fold"].notna().to_numpy()
     probabilities, notes = out_of_fold(vectors, truth, usable, units, evaluation, threads)
+    if usable.any():
+        alone = [name for name, n in zip(words.classes, _folds_of_classes(truth, usable, units), strict=True) if n == 1]
+        if alone:
+            notes.append(
+                f"{len(alone)} classes cannot be learned, since all their genes lie in one fold; they count as never "
+                f"found: {', '.join(alone)}"
+            )
     scored = Scored(
         units.assign(fold=units["fold"].where(usable)), truth, labelled, probabilities, np.zeros(probabilities.shape)
     )
     return scored._replace(thresholds=thresholds_for(scored, evaluation)), notes
 
 
+def _folds_of_classes(truth: np.ndarray, usable: np.ndarray, units: pd.DataFrame) -> np.ndarray:
+    """(K,) number of folds in which each class occurs."""
+    return pd.DataFrame(truth[usable]).groupby(units["fold"].to_numpy(float)[usable]).any().sum(axis=0).to_numpy()
+
+
 def thresholds_for(scored: Scored, evaluation: Mapping[str, Any]) -> np.ndarray:
-    """(N, K) thresholds: for every fold and class the best one on the labelled units of the other folds.
+    """(N, K) thresholds: for every fold and class that of the label ratio on the labelled units of the other folds.
 
     The units that a threshold is chosen on got their probabilities from classifiers that had seen the fold in question,
     but the labels of that fold have no part in the choice itself.
     """
     wanted = evaluation["threshold"]
-    if wanted != "tuned":
+    if wanted != "label_ratio":
         return np.full(scored.probabilities.shape, float(wanted))
     known = scored.scorable
     fold = scored.units["fold"].to_numpy(float)
@@ -207,7 +219,7 @@ def thresholds_for(scored: Scored, evaluation: Mapping[str, Any]) -> np.ndarray:
     for value in groups:
         inside = np.isnan(fold) if np.isnan(value) else fold == value
         others = known & ~inside
-        thresholds[inside] = classification.best_thresholds(scored.truth[others], scored.probabilities[others])
+        thresholds[inside] = classification.ratio_thresholds(scored.truth[others], scored.probabilities[others])
     return thresholds
 
 
@@ -231,8 +243,8 @@ def class_table(scored: Scored, words: Vocabulary, level: str) -> pd.DataFrame:
         empty = pd.DataFrame({"level": level, "class": words.classes, "n": scored.truth[scored.labelled].sum(axis=0)})
         return empty.reindex(columns=CLASS_COLUMNS)
     found = classification.class_scores(truth, predicted)
-    found["auc"] = classification.auc(truth, probabilities)
-    found["threshold"] = scored.thresholds[scored.scorable].mean(axis=0)
+    found["auc"] = classification.auc(truth, probabilities, _folds(scored))
+    found["threshold"] = pd.DataFrame(scored.thresholds[scored.scorable]).mean(axis=0)
     found.insert(0, "class", words.classes)
     found.insert(0, "level", level)
     return found[CLASS_COLUMNS]
@@ -242,7 +254,7 @@ def overall(scored: Scored) -> dict[str, Any]:
     """The scores over all classes; null where they are not defined."""
     truth, probabilities, predicted = _known(scored)
     units = scored.units[scored.scorable]
-    areas = classification.auc(truth, probabilities) if len(truth) else np.array([])
+    areas = classification.auc(truth, probabilities, _folds(scored))
     figures = {
         "macro_f1": classification.macro_f1(truth, predicted) if len(truth) else np.nan,
         "micro_f1": classification.micro_f1(truth, predicted) if len(truth) else np.nan,
@@ -259,6 +271,11 @@ def overall(scored: Scored) -> dict[str, Any]:
         "n_classes": int(truth.any(axis=0).sum()),
         **{name: None if np.isnan(value) else round(float(value), 6) for name, value in figures.items()},
     }
+
+
+def _folds(scored: Scored) -> np.ndarray:
+    """(N,) the fold of each unit that can be scored; -1 for a model trained elsewhere."""
+    return scored.units.loc[scored.scorable, "fold"].fillna(-1).to_numpy(float)
 
 
 def _known(scored: Scored) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

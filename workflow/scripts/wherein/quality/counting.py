@@ -40,13 +40,11 @@ def count_marker(image: np.ndarray, pixel_size_um: float, options: dict[str, Any
     Returns:
         Number of objects.
     """
-    shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    smooth = blur(shrink(image, shape), options["smoothing_um"] / step)
+    smooth, step = _smoothed(image, pixel_size_um, options)
     mask = above_otsu(smooth)
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     large = boxes[1:, cv2.CC_STAT_AREA] * step**2 >= options["min_um2"]
-    return int((large & ~_at_border(boxes[1:], shape)).sum()) if count > 1 else 0
+    return int((large & ~_at_border(boxes[1:], mask.shape)).sum()) if count > 1 else 0
 
 
 def find_nuclei(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> Nuclei:
@@ -64,10 +62,41 @@ def find_nuclei(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]
     Returns:
         The nuclei.
     """
+    smooth, step = _smoothed(image, pixel_size_um, options)
+    return _objects(smooth - background(smooth, options["background_um"] / step), step, options)
+
+
+def count_reference(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> int:
+    """Count whole cells on a reference channel, for sources that image neither nuclei nor another marker (yeast).
+
+    Bright cells are found as nuclei are. On bright-field images, whose darkest pixels lie farther from the median than
+    the brightest, the dark outlines are taken and filled.
+
+    Args:
+        image: (H, W), any real type.
+        pixel_size_um: micrometres a pixel.
+        options: `qc.reference` of the configuration.
+
+    Returns:
+        Number of cells that do not touch the border.
+    """
+    smooth, step = _smoothed(image, pixel_size_um, options)
+    low, middle, high = np.percentile(smooth, (0.5, 50, 99.5))
+    if middle - low > high - middle:
+        signal = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, disk(options["outline_um"] / step)) - smooth
+    else:
+        signal = smooth - background(smooth, options["background_um"] / step)
+    return _objects(signal, step, options).whole
+
+
+def _smoothed(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """The image on the working grid, smoothed, and micrometres a pixel there."""
     shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
     step = pixel_size_um * image.shape[0] / shape[0]
-    smooth = blur(shrink(image, shape), options["smoothing_um"] / step)
-    signal = smooth - background(smooth, options["background_um"] / step)
+    return blur(shrink(image, shape), options["smoothing_um"] / step), step
+
+
+def _objects(signal: np.ndarray, step: float, options: dict[str, Any]) -> Nuclei:
     mask = above_otsu(np.sqrt(np.maximum(signal, 0)))
     least_at_border = options["min_at_border_um2"]
     if not stands_out(signal, mask, options["contrast"]):

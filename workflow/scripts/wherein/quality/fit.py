@@ -39,8 +39,10 @@ def pairwise_fit(
     first = next(iter(markers.values()))
     shape = working_shape(first.shape, pixel_size_um, options["grid_um"])
     step = pixel_size_um * first.shape[0] / shape[0]
-    planes = {role: _spectrum(ranked(blur(shrink(image, shape), options["smoothing_um"] / step)), step, options)
-              for role, image in markers.items()}
+    planes = {
+        role: _spectrum(ranked(blur(shrink(image, shape), options["smoothing_um"] / step)), step, options)
+        for role, image in markers.items()
+    }
     planes = {role: plane for role, plane in planes.items() if plane is not None}
     far = _far(shape, options["apart_um"] / step)
     if not far.any():
@@ -103,7 +105,10 @@ def _surroundings(
         return None
     distance = cv2.distanceTransform((inside < 0.5).astype(np.uint8), cv2.DIST_L2, 5) * step_um
     near = np.exp(-((distance / options["reach_um"]) ** 2)).astype(np.float32)
-    both = _spectrum(near, step_um, options), _spectrum(blur(inside, options["smoothing_um"] / 2 / step_um), step_um, options)
+    both = (
+        _spectrum(near, step_um, options),
+        _spectrum(blur(inside, options["smoothing_um"] / 2 / step_um), step_um, options),
+    )
     return None if both[0] is None or both[1] is None else both  # type: ignore[return-value]
 
 

@@ -37,7 +37,11 @@ def sharpness(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) 
     spread = float(cv2.meanStdDev(texture)[1][0, 0])
     # what is left of white noise in a mean over that many pixels
     if near <= options["significance"] * spread**2 / np.sqrt(texture.size):
-        return 0.0 if spread > 0 and coarse_spread(plane, step, options) > options["coarse_contrast"] * spread else float("nan")
+        return (
+            0.0
+            if spread > 0 and coarse_spread(plane, step, options) > options["coarse_contrast"] * spread
+            else float("nan")
+        )
     return 1 - autocovariance(texture, 2 * distance) / near
 
 

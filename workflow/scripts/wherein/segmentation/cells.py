@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
 from wherein.segmentation.grid import blur, disk, enlarge_labels, filled, in_sequence, shrink, working_shape
-from wherein.segmentation.nuclei import objects_on_grid
+from wherein.segmentation.nuclei import objects_on_grid, rounding_noise
 
 
 def find_cells(
@@ -33,7 +33,7 @@ def find_cells(
     """
     shape = working_shape(nucleus.shape, pixel_size_um, settings["grid_um"])
     step = pixel_size_um * nucleus.shape[0] / shape[0]
-    coarse = objects_on_grid(shrink(nucleus, shape), step, settings["nuclei"])
+    coarse = objects_on_grid(shrink(nucleus, shape), step, settings["nuclei"], rounding_noise(nucleus.dtype))
     coarse, grown = cells_on_grid(coarse, [shrink(marker, shape) for marker in markers], step, settings)
     nuclei, cells = (enlarge_labels(labels, nucleus.shape) for labels in (coarse, grown))
     return paired(nuclei, cells)
@@ -143,7 +143,9 @@ def cell_ground(body: np.ndarray, counted: np.ndarray, step_um: float, options: 
     dark = values[values <= otsu]
     background = float(np.median(dark)) if dark.size else 0.0
     threshold = background + options["level"] * (otsu - background)
-    ground = cv2.morphologyEx((body > threshold).astype(np.uint8), cv2.MORPH_OPEN, disk(options["opening_um"] / step_um))
+    ground = cv2.morphologyEx(
+        (body > threshold).astype(np.uint8), cv2.MORPH_OPEN, disk(options["opening_um"] / step_um)
+    )
     return filled(ground > 0, options["hole_um2"] / step_um**2)
 
 

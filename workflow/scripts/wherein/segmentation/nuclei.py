@@ -31,24 +31,34 @@ def find_objects(image: np.ndarray, pixel_size_um: float, grid_um: float, option
     """
     shape = working_shape(image.shape, pixel_size_um, grid_um)
     step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = objects_on_grid(shrink(image, shape), step, options)
+    coarse = objects_on_grid(shrink(image, shape), step, options, rounding_noise(image.dtype))
     return in_sequence(enlarge_labels(coarse, image.shape)).astype(np.uint32)
 
 
-def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+def rounding_noise(dtype: np.dtype) -> float:
+    """Standard deviation that rounding to whole numbers leaves: 1 / sqrt(12) for integer types, else 0."""
+    return 12**-0.5 if np.issubdtype(dtype, np.integer) else 0.0
+
+
+def objects_on_grid(
+    image: np.ndarray, step_um: float, options: dict[str, Any], least_noise: float = 0.0
+) -> np.ndarray:
     """Outline bright objects on the working grid.
 
     Args:
         image: (h, w) float32.
         step_um: micrometres a pixel.
         options: `segment.nuclei` or `segment.whole_cells` of the configuration.
+        least_noise: noise that the image has at least, though it may show none (compressed or dark images do).
 
     Returns:
         (h, w) int32, numbered from 1 without gaps.
     """
     smooth = blur(image, options["smoothing_um"] / step_um)
     signal = smooth - local_background(smooth, options["background_um"] / step_um)
-    mask = foreground(signal, options["contrast"] * noise_level(image), step_um, options)
+    # a flat image differs from its background by rounding errors alone
+    lowest = max(options["contrast"] * max(noise_level(image), least_noise), 1e-4 * float(np.abs(smooth).max()))
+    mask = foreground(signal, lowest, step_um, options)
     labels = _without_debris(split_touching(mask, signal, step_um, options), signal, step_um, options)
     return in_sequence(join_sisters(labels, signal, step_um, options))
 
@@ -104,14 +114,28 @@ def foreground(signal: np.ndarray, lowest: float, step_um: float, options: dict[
         (h, w) bool, holes filled.
     """
     least = max(lowest, options["dimmest"] * bright_level(signal, lowest))
+    mask = _above_half(signal, least, step_um, options)
+    # a dim object on the flank of a bright one has no peak of its own until the bright one is taken away
+    flank = cv2.dilate(mask.astype(np.uint8), disk(options["flank_um"] / step_um)) > 0
+    dim = _above_half(np.where(flank, 0, signal), least, step_um, options)
+    pieces, _ = ndimage.label(dim)
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        piece = pieces[box] == number
+        # what is left of a halo is a ring or a sickle
+        if piece.sum() * step_um**2 >= options["min_um2"] and solidity(piece) >= options["dim_solidity"]:
+            mask[box] |= piece
+    return mask
+
+
+def _above_half(signal: np.ndarray, least: float, step_um: float, options: dict[str, Any]) -> np.ndarray:
+    """Pixels above `level` of the brightness of the spot whose surroundings they belong to: (h, w) bool."""
     near = signal > options["level"] * least
     if not near.any():
         return near
     wide = blur(signal, options["spot_um"] / step_um)
     seeds = _peaks(wide, near & (wide > options["level"] * least), options["spot_um"] / step_um)
     basins = watershed(-wide, seeds, mask=near)
-    count = int(basins.max())
-    tops = np.zeros(count + 1, np.float32)
+    tops = np.zeros(int(basins.max()) + 1, np.float32)
     for number, box in enumerate(ndimage.find_objects(basins), start=1):
         if box is not None:
             # a high percentile, not the maximum: chromocentres are no measure of a nucleus
@@ -290,8 +314,12 @@ def solidity(mask: np.ndarray) -> float:
     # the ends of every row are enough for the hull
     rows, first = np.unique(y, return_index=True)
     last = np.r_[first[1:], y.size] - 1
-    corners = [(column + dx, row + dy) for row, a, b in zip(rows, x[first], x[last], strict=True)
-               for column, dx in ((a, 0), (b, 1)) for dy in (0, 1)]
+    corners = [
+        (column + dx, row + dy)
+        for row, a, b in zip(rows, x[first], x[last], strict=True)
+        for column, dx in ((a, 0), (b, 1))
+        for dy in (0, 1)
+    ]
     hull = cv2.convexHull(np.array(corners, np.float32))
     return float(y.size / cv2.contourArea(hull))
 

@@ -112,14 +112,18 @@ def _segmented(
             report.notes.append(f"{row.field_id}@{row.version} has no outlines: {type(error).__name__}: {error}")
             nucleus = cell = np.zeros((int(row.height), int(row.width)), np.uint32)
         _count(report, nucleus, cell)
-        log.info("%d of %d: %s@%s, %d labels", number, len(passed), *key, max(nucleus.max(initial=0), cell.max(initial=0)))
+        log.info(
+            "%d of %d: %s@%s, %d labels", number, len(passed), *key, max(nucleus.max(initial=0), cell.max(initial=0))
+        )
         yield row.field_id, row.version, nucleus, cell
 
 
-def _count(report: Summary, nucleus: np.ndarray, cell: np.ndarray) -> None:
+def _count(report: Summary, nucleus: np.ndarray, cell: np.ndarray) -> int:
+    """Add a field's objects to the summary; how many labels it has."""
     nuclei, cells = set(np.unique(nucleus)) - {0}, set(np.unique(cell)) - {0}
     objects: dict[str, int] = report.extra["objects"]  # type: ignore[assignment]
     objects["nuclei"] += len(nuclei)
     objects["cells"] += len(cells)
     objects["nuclei_without_cell"] += len(nuclei - cells)
     objects["cells_without_nucleus"] += len(cells - nuclei)
+    return len(nuclei | cells)

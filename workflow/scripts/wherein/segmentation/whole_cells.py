@@ -48,12 +48,12 @@ def compressed(image: np.ndarray, step_um: float, options: dict[str, Any]) -> np
         options: `segment.whole_cells` of the configuration.
 
     Returns:
-        (h, w) float32: 0 at the background, 1 at `contrast` standard deviations of the noise above it.
+        (h, w) float32: 1 at `contrast` standard deviations of the noise above the background, 0 below half of that.
     """
     smooth = blur(image, options["smoothing_um"] / step_um)
     signal = smooth - local_background(smooth, options["background_um"] / step_um)
     unit = max(options["contrast"] * noise_level(image), 1e-6 * float(np.abs(signal).max()), 1e-30)
-    return np.log2(1 + np.maximum(signal, 0) / unit).astype(np.float32)
+    return np.where(signal > unit / 2, np.log2(1 + np.maximum(signal, 0) / unit), 0).astype(np.float32)
 
 
 def solid_from_outlines(image: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:

@@ -167,7 +167,7 @@ class Anatomy:
         """(H, W) float32 thickness of the cytoplasm: little of it lies above and below a nucleus."""
         solid = blur(self.in_nucleus.astype(np.float32), 0.2 / self.px)
         packed = blur(self.chromosomes.astype(np.float32), 0.25 / self.px)
-        return self.thickness * (1 - 0.86 * solid) * (1 - 0.7 * packed)
+        return self.thickness * (1 - 0.9 * solid) * (1 - 0.7 * packed)
 
     @cached_property
     def nucleoplasm(self) -> np.ndarray:

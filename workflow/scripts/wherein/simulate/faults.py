@@ -26,7 +26,7 @@ FEW_CELLS = {1: 4, 2: 2, 3: 1}
 """Cells in a field that needs five."""
 
 EMPTY_DEBRIS = {1: 5.0, 2: 2.0, 3: 0.0}
-"""Pieces of debris for each 10,000 square micrometres, where there are no cells: debris makes emptiness harder to see."""
+"""Pieces of debris for each 10,000 square micrometres where there are no cells: they make emptiness harder to see."""
 
 KEPT_OF_FILE = {1: 0.9, 2: 0.5, 3: 0.001}
 """Share of a truncated file that is left."""

@@ -89,5 +89,5 @@ def er_marker(anatomy: Anatomy) -> np.ndarray:
     """(H, W) float32 ER stain: net and nuclear envelope over a little haze, a mean of 1 over a usual cell."""
     rng = stream(anatomy.seed, MARKERS, _ER)
     level = _levels(rng, len(anatomy.cells), 0.18)
-    image = draw_reticulum(anatomy, rng, 0.25) + 0.1 * anatomy.thickness + 0.03 * anatomy.nucleoplasm
+    image = draw_reticulum(anatomy, rng, 0.25) + 0.03 * anatomy.thickness + 0.08 * anatomy.cytoplasm
     return to_mean_one(anatomy, image, level)

@@ -1,5 +1,7 @@
 """The microscope: what the camera makes of densities. Blur, bleed-through, background, uneven light, noise, 12 bits."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -69,9 +71,8 @@ def dye_of(role: str, spec: FieldSpec) -> str:
 def blur_um(dye: str, defocus_um: float) -> float:
     """Standard deviation of the Gaussian that stands for the point spread function, in micrometres.
 
-    In focus it is sqrt(2) / (k NA), k = 2 pi / wavelength: the Gaussian with the curvature of the Airy disc's peak (2-D,
-    paraxial, widefield; Zhang, Zerubia and Olivo-Marin 2007). Out of focus a point is a disc, whose standard
-    deviation along an axis is half its radius.
+    In focus it is sqrt(2) / (k NA), k = 2 pi / wavelength: the Gaussian with the curvature of the Airy disc's peak.
+    Out of focus a point is a disc, whose standard deviation along an axis is half its radius.
     """
     in_focus = np.sqrt(2) * WAVELENGTH_UM[dye] / (2 * np.pi * NUMERICAL_APERTURE)
     disc = abs(defocus_um) * np.tan(np.arcsin(NUMERICAL_APERTURE / REFRACTIVE_INDEX))
@@ -85,7 +86,7 @@ def background(rng: np.random.Generator, shape: tuple[int, ...], level: float, p
 
 
 def shading(shape: tuple[int, ...], imaging: Imaging) -> np.ndarray:
-    """Share of the light that reaches each pixel: 1 at the brightest point, less by `illumination` in the far corner."""
+    """Share of the light that reaches each pixel: 1 at its centre, less by `illumination` in the far corner."""
     y, x = (
         (np.arange(length, dtype=np.float32) - np.float32(centre * length)) / np.float32(length)
         for length, centre in zip(shape, imaging.centre, strict=True)
@@ -100,7 +101,7 @@ def bleed_through(light: dict[str, np.ndarray], spec: FieldSpec) -> dict[str, np
     order = [role for _, role in dyes]
     share = spec.imaging.bleed_through
     seen = dict(light)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         # a dye's tail reaches far to the red and little to the blue
         seen[other] = cv2.addWeighted(seen[other], 1.0, light[one], share, 0.0)
         seen[one] = cv2.addWeighted(seen[one], 1.0, light[other], share / 4, 0.0)

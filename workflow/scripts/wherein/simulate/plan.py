@@ -53,8 +53,8 @@ EXPOSURE = {
 }
 """Range of the camera units that a density of 1 gives, by role; in yeast by what the role shows.
 
-The protein's keeps nearly all of a structure eight times as bright as the cell's mean below full scale, and gives even the
-flat stain of a control a fifth of it (what `is_low_contrast` asks for).
+The protein's keeps nearly all of a structure eight times as bright as the cell's mean below full scale, and gives even
+the flat stain of a control a fifth of it (what `is_low_contrast` asks for).
 """
 
 DEFOCUS_UM = {"human": 0.6, "yeast": 0.24}
@@ -282,9 +282,7 @@ def field_row(field_id: str, sample: Sample, position: int, source: dict[str, An
     }
 
 
-def field_spec(
-    field_id: str, sample: Sample, fault: str | None, severity: int, source: dict[str, Any]
-) -> FieldSpec:
+def field_spec(field_id: str, sample: Sample, fault: str | None, severity: int, source: dict[str, Any]) -> FieldSpec:
     """What one field is drawn from."""
     seed = seed_of(source["seed"], "field", field_id)
     rng = generator(seed, "nuisance")
@@ -327,9 +325,7 @@ def imaging_of(mode: str, reference: str | None, rng: np.random.Generator, plate
     staining = plate.uniform(-0.08, 0.08, len(roles))
     haze = plate.uniform(0.8, 1.25)
     return Imaging(
-        exposure=tuple(
-            float(np.exp(rng.uniform(*span) + shift)) for span, shift in zip(ranges, staining, strict=True)
-        ),
+        exposure=tuple(float(np.exp(rng.uniform(*span) + shift)) for span, shift in zip(ranges, staining, strict=True)),
         background=tuple(float(haze * rng.uniform(0.03, 0.14)) for _ in roles),
         defocus_um=float(farthest * min(abs(rng.normal(0, 0.4)), 1.0)),
         illumination=float(rng.uniform(0.04, 0.25)),

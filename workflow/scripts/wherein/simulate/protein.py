@@ -118,15 +118,22 @@ def place_map(anatomy: Anatomy, spec: FieldSpec, location: str) -> np.ndarray:
 
 
 def _tamed(anatomy: Anatomy, structure: np.ndarray) -> np.ndarray:
-    """Hold the brightest pixels of each cell below BRIGHTEST: the whole cell's structure is dimmed, its form kept."""
+    """Keep a structure below BRIGHTEST.
+
+    A cell whose peak is higher is dimmed as a whole by half of what is missing (in the logarithm), so that the form
+    stays, and what is still too bright levels off, so that one bright spot does not dim all others away.
+    """
+    highest = np.float32(BRIGHTEST - 1)  # the rest, about 1, lies under it
     seen = blur(structure, 0.09 / anatomy.px)
-    label = anatomy.label.ravel()
-    bright = np.flatnonzero(seen.ravel() > BRIGHTEST - 1)
+    bright = np.flatnonzero(seen.ravel() > 0.7 * highest)
     if not len(bright):
         return structure
     peak = np.zeros(len(anatomy.cells) + 1)
-    np.maximum.at(peak, label[bright], seen.ravel()[bright])
-    return structure * anatomy.per_cell(np.minimum(1, (BRIGHTEST - 1) / np.maximum(peak, 1e-6)))
+    np.maximum.at(peak, anatomy.label.ravel()[bright], seen.ravel()[bright])
+    dimmed = anatomy.per_cell(np.sqrt(np.minimum(1, highest / np.maximum(peak, 1e-6))))
+    image = structure * dimmed
+    image.ravel()[bright] /= (1 + (seen.ravel()[bright] * dimmed.ravel()[bright] / highest) ** 6) ** (1 / 6)
+    return image
 
 
 def negative_map(anatomy: Anatomy, spec: FieldSpec) -> np.ndarray:

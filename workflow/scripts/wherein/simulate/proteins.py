@@ -10,7 +10,7 @@ import numpy as np
 TABLES = Path(__file__).resolve().parents[4] / "resources" / "demo"
 
 MULTI_SHARE = 0.4
-"""Share of proteins with several locations: about half of all human proteins have them (Thul et al. 2017, Cell Atlas)."""
+"""Share of proteins with several locations."""
 
 
 class Protein(NamedTuple):

@@ -100,9 +100,7 @@ def simulate_shard(
             write_masks(truth_folder / "masks.zarr", drawn(), attributes)
             together = pd.concat(cells, ignore_index=True) if cells else pd.DataFrame(columns=TRUTH_CELLS.names)
             write_table(truth_folder / "cells.parquet", together, TRUTH_CELLS)
-            write_table(
-                truth_folder / "fields.parquet", pd.DataFrame(known, columns=TRUTH_FIELDS.names), TRUTH_FIELDS
-            )
+            write_table(truth_folder / "fields.parquet", pd.DataFrame(known, columns=TRUTH_FIELDS.names), TRUTH_FIELDS)
         write_table(files, pd.DataFrame(rows, columns=FILES.names), FILES)
         failed = Counter({row["field_id"]: row["reason"] for row in rows if row["reason"]}.values())
         report.counts = {"in": len(members), "kept": len(known), **failed}
@@ -126,9 +124,7 @@ def draw(spec: FieldSpec) -> DrawnField:
     return field
 
 
-def write_images(
-    field: DrawnField, spec: FieldSpec, version: str, folder: Path, final: Path
-) -> list[dict[str, Any]]:
+def write_images(field: DrawnField, spec: FieldSpec, version: str, folder: Path, final: Path) -> list[dict[str, Any]]:
     """Write one TIFF a role, and say what lies there.
 
     Args:

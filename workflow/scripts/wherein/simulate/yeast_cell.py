@@ -74,7 +74,6 @@ class Anatomy:
         nucleus: thickness of the nucleus.
         nucleus_edge: depth below the outline of the nucleus, negative outside.
         lobes: (y, x, radius) of the nucleus, two for a dividing one.
-        vacuoles: (y, x, radius) of the vacuoles.
         vacuole: thickness of the vacuoles.
         vacuole_edge: depth below their outline, negative outside.
         shape: the cell.
@@ -88,7 +87,6 @@ class Anatomy:
     nucleus: np.ndarray
     nucleus_edge: np.ndarray
     lobes: list[tuple[float, float, float]]
-    vacuoles: list[tuple[float, float, float]]
     vacuole: np.ndarray
     vacuole_edge: np.ndarray
     shape: YeastCell
@@ -120,9 +118,8 @@ def anatomy(cell: YeastCell, nucleus_um: float, y: np.ndarray, x: np.ndarray, rn
     vacuoles = place_vacuoles(cell, lobes[0], rng)
     nucleus_edge, nucleus = union(lobes, y, x)
     vacuole_edge, vacuole = union(vacuoles, y, x)
-    return Anatomy(
-        y, x, depth, edge, in_bud, nucleus, nucleus_edge, lobes, vacuoles, np.minimum(vacuole, depth), vacuole_edge, cell
-    )
+    vacuole = np.minimum(vacuole, depth)
+    return Anatomy(y, x, depth, edge, in_bud, nucleus, nucleus_edge, lobes, vacuole, vacuole_edge, cell)
 
 
 def sphere(ball: tuple[float, float, float], y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,9 +129,7 @@ def sphere(ball: tuple[float, float, float], y: np.ndarray, x: np.ndarray) -> tu
     return radius - distance, 2 * np.sqrt(np.maximum(radius * radius - distance * distance, 0))
 
 
-def union(
-    balls: list[tuple[float, float, float]], y: np.ndarray, x: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def union(balls: list[tuple[float, float, float]], y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Depth below the common outline and thickness of several balls."""
     edge, depth = sphere(balls[0], y, x)
     for ball in balls[1:]:
@@ -227,7 +222,8 @@ def reticulum(here: Anatomy, style: Style, rng: np.random.Generator) -> np.ndarr
     cortex = bell(here.edge - 0.28, 0.2)
     angle = np.arctan2(here.y - here.shape.y, here.x - here.shape.x)
     waves = sum(np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
-    return bell(here.nucleus_edge, CORTEX_UM) + 0.7 * cortex * (1 / (1 + np.exp(-4 * waves - 2))) + 0.06 * (here.edge > 0)
+    patches = 1 / (1 + np.exp(-4 * waves - 2))
+    return bell(here.nucleus_edge, CORTEX_UM) + 0.7 * cortex * patches + 0.06 * (here.edge > 0)
 
 
 def golgi(here: Anatomy, style: Style, rng: np.random.Generator) -> np.ndarray:
@@ -330,5 +326,6 @@ PATTERNS: dict[str, Callable[[Anatomy, Style, np.random.Generator], np.ndarray]]
     "spindle pole": spindle_pole,
     "actin": actin,
 }
-"""How a protein looks in each place: a function of the cell, the protein's style and the cell's random numbers that gives
-a (H, W) image of any scale, at least 0."""
+"""How a protein looks in each place: a function of the cell, the protein's style and the cell's random numbers.
+
+It gives a (H, W) image of any scale, at least 0."""

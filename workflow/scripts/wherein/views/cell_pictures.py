@@ -11,7 +11,7 @@ import pandas as pd
 
 from wherein.crops.store import CropStore
 from wherein.reasons import KEPT
-from wherein.views.composites import Limits, composite, contrast, fitted, grey, limits_in_words, median_limits
+from wherein.views.composites import Limits, composite, contrast, fitted, grey, limits_in_words, median_limits, reduced
 from wherein.views.examples import in_turns
 from wherein.views.sheets import SheetWriter, rows_for
 
@@ -141,6 +141,7 @@ def draw_cells(cells: pd.DataFrame, images: CropImages, folder: Path, settings: 
         drawn.contrast_of[str(protein)] = [f"{source}: {limits_in_words(each)}" for source, each in limits.items()]
         coloured, plain = [], []
         for source, cell in zip(own["source"], channels, strict=True):
+            cell, _ = reduced(cell, size)
             coloured.append(fitted(composite(cell, limits[source]), size))
             shown = "protein" if "protein" in cell else next(iter(cell))
             plain.append(fitted(grey(cell[shown], limits[source][shown]), size))

@@ -26,6 +26,9 @@ COLOUR_WORDS = {
 }
 """The colours in words, for legends and alternative texts."""
 
+ENOUGH_PIXELS = 250_000
+"""Pixels of a channel from which a contrast is taken."""
+
 Limits = dict[str, tuple[float, float]]
 
 
@@ -43,12 +46,13 @@ def contrast(channels: Mapping[str, np.ndarray], low: float, high: float) -> Lim
     """
     limits: Limits = {}
     for role, image in channels.items():
-        pixels = image[image > 0] if image.size and image.max() > 0 else image.ravel()
+        spread = image.ravel()[:: image.size // (2 * ENOUGH_PIXELS) | 1]
+        pixels = spread[spread > 0] if spread.size and spread.max() > 0 else spread
         if not pixels.size:
             limits[role] = (0.0, 1.0)
             continue
-        # every 7th pixel of large images: percentiles for display need no more
-        black, full = np.percentile(pixels[:: 7 if pixels.size > 2_000_000 else 1], (low, high))
+        # percentiles for display need no more pixels; an odd step, so that it is not always the same columns
+        black, full = np.percentile(pixels[:: pixels.size // ENOUGH_PIXELS | 1], (low, high))
         limits[role] = (float(black), float(max(full, black + 1e-6 * max(abs(black), 1))))
     return limits
 

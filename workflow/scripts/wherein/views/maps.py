@@ -63,8 +63,8 @@ def draw_units(
             figure,
             f"{model}: map of {len(known):,} {level}s",
             f"Each point is a {level}; near points look alike to the model. Coloured where the protein has one "
-            "published location, grey where it has several; controls without a specific signal are circled. A location that the "
-            "model knows well forms its own region.",
+            "published location, grey where it has several; controls without a specific signal are circled. A "
+            "location that the model knows well forms its own region.",
         )
         axes = figure.subplots()
         if not len(known):
@@ -100,8 +100,8 @@ def draw_proteins(
             figure,
             f"{model}: map of {int(known.sum()):,} proteins",
             "Each point is a protein, the mean over its cells or fields; near proteins look alike to the model. A "
-            "protein among those of another location is worth a look: a second location, a wrong label, or an unspecific "
-            "antibody.",
+            "protein among those of another location is worth a look: a second location, a wrong label, or an "
+            "unspecific antibody.",
         )
         axes = figure.subplots()
         if not known.any():

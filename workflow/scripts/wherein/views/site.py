@@ -312,8 +312,15 @@ def attributions(run: RunTables, sources: dict[str, Any], inputs: dict[str, Any]
     licences = {row["file"]: row for row in _rows(paths_of(inputs, "gene_set_licences"))}
     for path in paths_of(inputs, "gene_sets"):
         told = licences.get(Path(path).name, {})
-        rows.append({"name": Path(path).name, "kind": "gene sets", "release": told.get("release", UNKNOWN_HERE),
-                     "licence": told.get("licence", "not given"), "attribution": told.get("source", "not given")})  # fmt: skip
+        rows.append(
+            {
+                "name": Path(path).name,
+                "kind": "gene sets",
+                "release": told.get("release", UNKNOWN_HERE),
+                "licence": told.get("licence", "not given"),
+                "attribution": told.get("source", "not given"),
+            }
+        )
     return rows
 
 

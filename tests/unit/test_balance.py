@@ -1,0 +1,193 @@
+import json
+
+import pandas as pd
+import pytest
+from wherein.balance import BalanceError, write_balance
+from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_table
+
+ROLES = ["nucleus", "protein"]
+
+
+def tables():
+    """Two sources: `a` with a kept, a missing, a rejected and a retired field, `b` with one kept field."""
+    catalog = [
+        {"field_id": name, "version": "v", "shard": shard, "source": source, "retired_in": retired}
+        for name, shard, source, retired in [
+            ("f1", "a-0000", "a", None),
+            ("f2", "a-0000", "a", None),
+            ("f3", "a-0000", "a", None),
+            ("f4", "a-0000", "a", "2"),
+            ("g1", "b-0000", "b", None),
+            ("old", "gone-0000", "gone", None),
+        ]
+    ]
+    files = [
+        {"field_id": row["field_id"], "version": "v", "role": role, "status": "ok"}
+        for row in catalog
+        for role in ROLES
+        if row["source"] != "gone"
+    ]
+    files[3] |= {"status": "failed", "reason": "missing_file"}
+    status = {"f1": "passed", "f2": "failed", "f3": "rejected", "f4": "passed", "g1": "passed"}
+    reason = {"f2": "missing_file", "f3": "low_contrast"}
+    qc = [
+        {
+            "field_id": name,
+            "version": "v",
+            "shard": "b-0000" if name == "g1" else "a-0000",
+            "source": name.replace("g", "b")[0].replace("f", "a"),
+            "status": word,
+            "reason": reason.get(name, word),
+        }
+        for name, word in status.items()
+    ]
+    cells = [
+        {
+            "cell_id": f"{name}@v:{label}",
+            "field_id": name,
+            "version": "v",
+            "shard": shard,
+            "source": shard[0],
+            "label": label,
+            "status": "kept" if why == "kept" else "rejected",
+            "reason": why,
+            "crop_index": index,
+        }
+        for name, shard, label, why, index in [
+            ("f1", "a-0000", 1, "kept", 0),
+            ("f1", "a-0000", 2, "border", None),
+            ("f4", "a-0000", 1, "kept", 1),
+            ("g1", "b-0000", 1, "no_nucleus", None),
+        ]
+    ]
+    return catalog, files, qc, cells
+
+
+def run(tmp_path, catalog, files, qc, cells):
+    write_table(tmp_path / "fields.parquet", pd.DataFrame(catalog), FIELDS)
+    paths = {"files": [], "qc": [], "cells": []}
+    for shard in ("a-0000", "b-0000"):
+        own = {row["field_id"] for row in catalog if row["shard"] == shard}
+        for name, rows, schema in (
+            ("files", [row for row in files if row["field_id"] in own or shard == row.get("shard")], FILES),
+            ("qc", [row for row in qc if row["shard"] == shard], qc_schema(ROLES)),
+            ("cells", [row for row in cells if row["shard"] == shard], cells_schema(ROLES)),
+        ):
+            path = tmp_path / name / f"{shard}.parquet"
+            write_table(path, pd.DataFrame(rows), schema)
+            paths[name].append(path)
+    (tmp_path / "left_out.tsv").write_text("what\tname\tsource\treason\nmodel\tgapnet\tb\tno er\n")
+    write_balance(
+        fields=tmp_path / "fields.parquet",
+        left_out=tmp_path / "left_out.tsv",
+        **paths,
+        balance=tmp_path / "balance.tsv",
+        summary=tmp_path / "summary.json",
+    )
+    return pd.read_csv(tmp_path / "balance.tsv", sep="\t")
+
+
+def test_every_stage_and_source_adds_up(tmp_path):
+    table = run(tmp_path, *tables())
+    assert table.columns.tolist() == ["stage", "source", "item", "reason", "count"]
+    for _, rows in table.groupby(["stage", "source", "item"]):
+        counts = rows.set_index("reason")["count"]
+        assert counts["in"] == counts.drop("in").sum()
+    found = {tuple(row[:4]): row[4] for row in table.itertuples(index=False)}
+    assert found[("catalog", "a", "fields", "in")] == 4
+    assert found[("catalog", "a", "fields", "retired")] == 1
+    assert found[("download", "a", "fields", "kept")] == 2
+    assert found[("download", "a", "fields", "missing_file")] == 1
+    assert found[("qc", "a", "fields", "kept")] == 1
+    assert found[("qc", "a", "fields", "low_contrast")] == 1
+    assert found[("qc", "a", "fields", "retired")] == 1
+    assert found[("crop", "a", "cells", "in")] == 3
+    assert found[("crop", "a", "cells", "kept")] == 1
+    assert found[("crop", "a", "cells", "retired")] == 1
+    assert found[("crop", "b", "cells", "kept")] == 0
+    assert not (table["source"] == "gone").any()
+    assert json.loads((tmp_path / "summary.json").read_text())["notes"] == ["model gapnet leaves out source b: no er"]
+
+
+def test_a_run_in_which_no_cell_was_found_adds_up(tmp_path):
+    catalog, files, qc, _ = tables()
+    table = run(tmp_path, catalog, files, qc, [])
+    assert set(table["stage"]) == {"catalog", "download", "qc"}
+
+
+def lost_in_qc(catalog, files, qc, cells):
+    del qc[1]
+
+
+def lost_in_download(catalog, files, qc, cells):
+    files[:] = [row for row in files if row["field_id"] != "g1"]
+
+
+def twice_in_qc(catalog, files, qc, cells):
+    qc.append(dict(qc[0]))
+
+
+def unknown_field(catalog, files, qc, cells):
+    qc.append(qc[0] | {"field_id": "x9"})
+
+
+def unknown_reason(catalog, files, qc, cells):
+    qc[2]["reason"] = "bad luck"
+
+
+def unknown_cell_reason(catalog, files, qc, cells):
+    cells[1]["reason"] = "bad luck"
+
+
+def cell_twice(catalog, files, qc, cells):
+    cells.append(dict(cells[0]))
+
+
+def cell_of_a_rejected_field(catalog, files, qc, cells):
+    cells[1] |= {"field_id": "f3", "cell_id": "f3@v:2"}
+
+
+def kept_without_crop(catalog, files, qc, cells):
+    cells[0]["crop_index"] = None
+
+
+def rejected_with_a_crop(catalog, files, qc, cells):
+    cells[1]["crop_index"] = 2
+
+
+def crop_numbers_with_a_gap(catalog, files, qc, cells):
+    cells[2]["crop_index"] = 7
+
+
+def kept_with_a_reason(catalog, files, qc, cells):
+    cells[0]["reason"] = "border"
+
+
+def failed_without_reason(catalog, files, qc, cells):
+    files[3]["reason"] = None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lost_in_qc, r"qc: 1 of 5 field versions have no row, f2@v"),
+        (lost_in_download, r"download: 1 of 5 field versions have no row, g1@v"),
+        (twice_in_qc, r"qc has 1 field versions twice, f1@v"),
+        (unknown_field, r"qc: 1 field versions are not in the catalog, x9@v"),
+        (unknown_reason, r"qc: unknown reason bad luck"),
+        (unknown_cell_reason, r"crop: unknown reason bad luck"),
+        (cell_twice, r"1 cells twice, f1@v:1"),
+        (cell_of_a_rejected_field, r"1 fields that did not pass qc, f3@v"),
+        (kept_without_crop, r"f1@v:1 is kept, reason kept"),
+        (rejected_with_a_crop, r"f1@v:2 is rejected"),
+        (crop_numbers_with_a_gap, r"crops of a-0000 are not numbered 0 to 1"),
+        (kept_with_a_reason, r"f1@v:1 is kept, reason border"),
+        (failed_without_reason, r"failed without a reason"),
+    ],
+)
+def test_what_does_not_add_up_is_told(tmp_path, damage, message):
+    parts = tables()
+    damage(*parts)
+    with pytest.raises(BalanceError, match=message):
+        run(tmp_path, *parts)
+    assert not (tmp_path / "balance.tsv").exists()

@@ -1,0 +1,143 @@
+import itertools
+
+import numpy as np
+import pytest
+from wherein.metrics.segmentation import Agreement, border_labels, compare, compare_points, match, overlaps
+
+
+def random_labels(seed, shape=(24, 30), n=6):
+    rng = np.random.default_rng(seed)
+    out = np.zeros(shape, np.uint32)
+    for number in rng.permutation(np.arange(1, n + 1) * 50):
+        y, x = rng.integers(0, shape[0] - 6), rng.integers(0, shape[1] - 6)
+        out[y : y + rng.integers(3, 9), x : x + rng.integers(3, 9)] = number
+    return out
+
+
+def brute_iou(true, found):
+    return {
+        (a, b): ((true == a) & (found == b)).sum() / ((true == a) | (found == b)).sum()
+        for a, b in itertools.product(np.unique(true[true > 0]), np.unique(found[found > 0]))
+    }
+
+
+def as_dict(pairs):
+    return {
+        (pairs.true_labels[t], pairs.found_labels[f]): iou
+        for t, f, iou in zip(pairs.true, pairs.found, pairs.iou, strict=True)
+    }
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_overlaps_are_those_of_brute_force(seed):
+    true, found = random_labels(seed), random_labels(seed + 100)
+    expected = {pair: iou for pair, iou in brute_iou(true, found).items() if iou > 0}
+    assert as_dict(overlaps(true, found)) == pytest.approx(expected)
+
+
+def test_overlaps_of_images_without_background_or_objects():
+    ones, zeros = np.ones((3, 3), int), np.zeros((3, 3), int)
+    assert as_dict(overlaps(ones, ones)) == {(1, 1): 1.0}
+    assert as_dict(overlaps(ones, zeros)) == {}
+    assert overlaps(ones, zeros).true_labels.tolist() == [1]
+    assert overlaps(zeros, ones).found_labels.tolist() == [1]
+    with pytest.raises(ValueError, match="of one shape"):
+        overlaps(ones, np.ones((3, 4), int))
+
+
+def best_by_brute_force(iou, threshold):
+    """Most pairs, then the largest sum, over all one-to-one assignments."""
+    good = [pair for pair, value in iou.items() if value >= threshold and value > 0]
+    best = (0, 0.0)
+    for size in range(len(good) + 1):
+        for chosen in itertools.combinations(good, size):
+            if len({a for a, _ in chosen}) == len({b for _, b in chosen}) == size:
+                best = max(best, (size, sum(iou[pair] for pair in chosen)))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("threshold", [0.05, 0.2, 0.6])
+def test_matching_is_the_best_one_to_one(seed, threshold):
+    true, found = random_labels(seed, (14, 14), 5), random_labels(seed + 50, (14, 14), 5)
+    pairs = overlaps(true, found)
+    chosen = match(pairs, threshold)
+    assert len(set(pairs.true[chosen])) == len(set(pairs.found[chosen])) == len(chosen)
+    count, total = best_by_brute_force(brute_iou(true, found), threshold)
+    assert len(chosen) == count
+    assert pairs.iou[chosen].sum() == pytest.approx(total)
+
+
+def test_more_pairs_outweigh_a_better_one():
+    true, found = np.zeros((1, 40), int), np.zeros((1, 40), int)
+    true[0, 0:10], true[0, 10:20] = 1, 2
+    found[0, 4:14], found[0, 14:22] = 1, 2
+    # found 1 overlaps both true ones; taking its best partner alone would lose nothing, its pairing must not either
+    pairs = overlaps(true, found)
+    assert len(match(pairs, 0.2)) == 2
+
+
+def test_the_threshold_is_inclusive():
+    true, found = np.zeros((1, 12), int), np.zeros((1, 12), int)
+    true[0, 1:9], found[0, 3:11] = 1, 1
+    assert len(match(overlaps(true, found), 0.6)) == 1
+    assert len(match(overlaps(true, found), 0.601)) == 0
+
+
+def boxes(*corners, shape=(30, 30)):
+    out = np.zeros(shape, int)
+    for number, (y0, x0, y1, x1) in enumerate(corners, start=1):
+        out[y0:y1, x0:x1] = number
+    return out
+
+
+def test_counts_of_a_field_with_found_missed_and_false_objects():
+    true = boxes((5, 5, 10, 10), (15, 5, 20, 10))
+    found = boxes((5, 5, 10, 10), (15, 20, 20, 25))
+    result = compare(true, found)
+    assert (result.n_true, result.n_found, result.matched) == (2, 2, 1)
+    assert (result.recall, result.precision, result.f1, result.false_share) == (0.5, 0.5, 0.5, 0.5)
+    assert result.iou_mean == 1
+
+
+def test_objects_cut_by_the_border_are_not_judged():
+    inner = (10, 10, 15, 15)
+    # a cut object that is found, one that is missed, and a false one at the border
+    assert compare(boxes(inner, (0, 0, 5, 5)), boxes(inner, (0, 0, 5, 5))) == Agreement(1, 1, 1, 1.0)
+    assert compare(boxes(inner, (0, 0, 5, 5)), boxes(inner)) == Agreement(1, 1, 1, 1.0)
+    assert compare(boxes(inner), boxes(inner, (0, 0, 5, 5))) == Agreement(1, 1, 1, 1.0)
+    # found a little short of the border: neither right nor false
+    assert compare(boxes((0, 5, 10, 15)), boxes((1, 5, 10, 15))) == Agreement(0, 0, 0, 0.0)
+    # an inner object whose outline was drawn to the border is still found
+    assert compare(boxes((1, 5, 11, 15)), boxes((0, 5, 11, 15))).matched == 1
+
+
+def test_scores_without_objects_are_nan_and_sums_add_up():
+    nothing = Agreement()
+    assert all(np.isnan(value) for value in (nothing.recall, nothing.precision, nothing.f1, nothing.iou_mean))
+    assert Agreement(3, 2, 1, 0.7) + Agreement(1, 4, 1, 0.9) == Agreement(4, 6, 2, 1.6)
+    assert Agreement(4, 6, 2).f1 == pytest.approx(2 * 0.5 * (1 / 3) / (0.5 + 1 / 3))
+
+
+def test_border_labels():
+    assert border_labels(boxes((0, 3, 4, 6), (10, 10, 12, 12), (20, 28, 22, 30))).tolist() == [1, 3]
+
+
+def test_points_are_matched_one_to_one_within_the_distance():
+    true = np.array([[0, 0], [0, 10], [50, 50]])
+    found = np.array([[0, 5], [0, -4], [30, 30]])
+    result = compare_points(true, found, 5)
+    # (0, 5) could serve either; both are matched only if it serves the second
+    assert (result.n_true, result.n_found, result.matched) == (3, 3, 2)
+    assert compare_points(true, found, 4.9).matched == 1
+    assert compare_points(np.zeros((0, 2)), found, 5).matched == 0
+    assert compare_points(true, [], 5).n_found == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_point_matching_is_the_largest_possible(seed):
+    rng = np.random.default_rng(seed)
+    true, found = rng.random((5, 2)) * 10, rng.random((5, 2)) * 10
+    near = np.hypot(*(true[:, None] - found[None]).transpose(2, 0, 1)) <= 4
+    best = max(sum(near[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(5)))
+    assert compare_points(true, found, 4).matched == best

@@ -1,0 +1,297 @@
+"""Figures and pages of a small drawn run: they are all there, say what the tables say, and survive empty tables."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import FakeRun, empty_model, write_fake_run
+from PIL import Image
+from wherein.settings import fill_defaults, schema
+from wherein.views.model import plot_model
+from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
+from wherein.views.scores import best_terms
+from wherein.views.segmentation import outlined, plot_segmentation
+from wherein.views.site import build_site, duration, funnel, share, thousands
+from wherein.views.site_data import plain
+from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
+
+SOURCES = {
+    "human": {"kind": "simulated", "release": "1"},
+    "yeast": {"kind": "table", "release": "2", "licence": "CC BY 4.0", "attribution": "A <lab> & friends"},
+}
+FIGURES = ("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity")
+
+
+def defaults(section: str) -> dict:
+    settings: dict = {}
+    fill_defaults(settings, schema()["$defs"][section])
+    return settings
+
+
+def draw_figures(run: FakeRun, settings: dict) -> None:
+    figures = run.root / "report" / "figures"
+    shards = {name: run.per_shard(f"{name}/{{shard}}.parquet") for name in ("download", "qc", "cells")}
+    fields = run.path("catalog/fields.parquet")
+    limits = {source: defaults("qc") for source in SOURCES}
+    plot_qc(
+        fields, shards["download"], shards["qc"], settings, limits,
+        str(figures / "qc_measures.png"), str(figures / "qc_examples.png"),
+    )  # fmt: skip
+    plot_segmentation(
+        fields, shards["download"], shards["qc"], run.per_shard("masks/{shard}.zarr"), shards["cells"], settings,
+        str(figures / "segmentation_overlays.png"), str(figures / "cells_measures.png"),
+    )  # fmt: skip
+    for model, told in run.models.items():
+        outputs = {name: str(figures / model / f"{name}.png") for name in FIGURES}
+        plot_model(model, told["level"], run.model_inputs(model), settings, outputs)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> FakeRun:
+    found = write_fake_run(tmp_path_factory.mktemp("run"), genes=9, yeast=2, fields_each=1, shape=(216, 290))
+    empty_model(found, "empty")
+    draw_figures(found, {**defaults("report"), "dpi": 60})
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pages") / "site"
+    settings = {**defaults("report"), "cells_per_protein": 6, "cell_tile_px": 48, "field_tile_px": 64}
+    build_site(run.site_inputs(), settings, SOURCES, run.models, str(folder), str(folder.with_suffix(".json")))
+    return folder
+
+
+def data(site: Path, name: str):
+    text = (site / "data" / f"{name}.js").read_text(encoding="utf-8")
+    assert text.startswith(f'wherein.put("{name}",')
+    return json.loads(text[text.index(",") + 1 : text.rindex(")")])
+
+
+@pytest.mark.parametrize("model", ["classic", "gapnet", "empty"])
+@pytest.mark.parametrize("figure", FIGURES)
+def test_every_figure_of_a_model_is_drawn(run, model, figure):
+    picture = np.asarray(Image.open(run.root / "report" / "figures" / model / f"{figure}.png").convert("L"))
+    assert (picture < 250).mean() > 0.002
+
+
+@pytest.mark.parametrize("figure", ["qc_measures", "qc_examples", "segmentation_overlays", "cells_measures"])
+def test_every_figure_of_the_run_is_drawn(run, figure):
+    picture = np.asarray(Image.open(run.root / "report" / "figures" / f"{figure}.png").convert("L"))
+    assert (picture < 250).mean() > 0.02
+
+
+def test_figures_of_a_run_without_passed_fields(run, tmp_path):
+    qc = pd.read_parquet(run.per_shard("qc/{shard}.parquet")[0])
+    bad = qc[qc["status"] == "failed"]
+    paths = [str(tmp_path / name) for name in ("qc.parquet", "cells.parquet", "a.png", "b.png", "c.png", "d.png")]
+    bad.to_parquet(paths[0])
+    pd.read_parquet(run.per_shard("cells/{shard}.parquet")[0]).head(0).to_parquet(paths[1])
+    fields, files = run.path("catalog/fields.parquet"), run.per_shard("download/{shard}.parquet")
+    settings = {**defaults("report"), "dpi": 50}
+    plot_qc(fields, files, [paths[0]], settings, {"human": defaults("qc")}, paths[2], paths[3])
+    plot_segmentation(fields, files, [paths[0]], run.per_shard("masks/{shard}.zarr"), [paths[1]], settings, *paths[4:])
+    assert all(Path(path).stat().st_size > 1000 for path in paths[2:])
+
+
+def test_measures_without_any_field(tmp_path):
+    columns = ["field_id", "version", "source", "status", "reason", "contrast", "focus_protein", "saturated_protein"]
+    draw_measures(pd.DataFrame(columns=columns), {}, {**defaults("report"), "dpi": 50}, str(tmp_path / "none.png"))
+    assert (tmp_path / "none.png").exists()
+
+
+def test_reasons_come_in_the_order_of_judgement():
+    judged = pd.DataFrame({"reason": ["empty", "passed", "corrupt", "empty"]})
+    assert reasons_present(judged) == ["passed", "corrupt", "empty"]
+
+
+def test_measures_that_nobody_has_get_no_panel():
+    judged = pd.DataFrame({"n_nuclei": [3.0, None], "marker_fit": [None, None], "focus_nucleus": [0.4, 0.2]})
+    assert list(measures_of(judged)) == ["n_nuclei", "focus"]
+
+
+def test_thresholds_follow_the_sources():
+    nuclei, marker = defaults("qc"), {**defaults("qc"), "count": "marker", "min_cells": 2}
+    assert thresholds({"one": nuclei, "two": marker}, "n_nuclei") == [nuclei["min_cells"]]
+    assert thresholds({"one": nuclei, "two": marker}, "n_marker") == [2]
+    assert thresholds({"one": nuclei, "two": nuclei}, "contrast") == [nuclei["contrast"]["fraction"]]
+
+
+def test_outlines_tell_kept_from_rejected():
+    cell = np.zeros((9, 18), np.uint32)
+    cell[1:8, 1:8], cell[1:8, 10:17] = 1, 300
+    picture = outlined(np.zeros((9, 18, 3), np.uint8), np.zeros_like(cell), cell, np.array([300]))
+    assert picture[1, 10].tolist() == [255, 255, 255]
+    assert picture[1, 1].tolist() != [255, 255, 255]
+    assert picture[1, 1].any()
+    assert not picture[4, 4].any()
+
+
+def test_the_best_terms_of_each_cluster():
+    table = pd.DataFrame(
+        [("10", "a", 0.01, 0.001), ("2", "b", 0.04, 0.01), ("2", "c", 0.02, 0.005), ("2", "d", 0.2, 0.1)],
+        columns=["cluster", "term", "q", "p"],
+    )
+    assert best_terms(table, 5, 0.05)["term"].tolist() == ["c", "b", "a"]
+    assert best_terms(table, 1, 1)["term"].tolist() == ["c", "a"]
+    assert len(best_terms(table.head(0), 3, 0.05)) == 0
+
+
+def test_links_of_the_pages_are_relative_and_lead_somewhere(site):
+    pages = sorted(site.glob("*.html"))
+    assert len(pages) == 8
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r'(?:href|src)="([^"]*)"', text):
+            if link.startswith(("data:", "#")):
+                continue
+            assert not re.match(r"[a-z]+:|/", link), (page.name, link)
+            assert (site / link.split("#")[0]).is_file(), (page.name, link)
+        assert re.search(r"<img(?![^>]*\balt=)", text) is None, page.name
+
+
+def test_pages_need_no_network(site):
+    for path in [*site.glob("assets/*"), *site.glob("*.html")]:
+        found = re.findall(r"https?://[^\s\"'<)]+", path.read_text(encoding="utf-8"))
+        assert set(found) <= {"http://www.w3.org/2000/svg"}, path.name
+
+
+def test_the_summary_counts_what_lies_there(site):
+    told = json.loads(site.with_suffix(".json").read_text())["site"]
+    files = [path for path in site.rglob("*") if path.is_file()]
+    assert told["files"] == len(files)
+    assert told["bytes"] == sum(path.stat().st_size for path in files)
+    assert told["pages"] == 8
+    assert told["proteins"] == 12
+
+
+def test_the_overview_tells_the_balance_and_the_scores(site):
+    text = (site / "index.html").read_text(encoding="utf-8")
+    assert "does not balance" not in text
+    assert "the protein channel uses too little of the source" in text
+    assert "needs the role microtubules, er" in text
+    assert "A &lt;lab&gt; &amp; friends" in text
+    assert "<b>0.71</b>" in text
+    assert "<b>–</b>" in text  # the empty model has no score
+
+
+def test_every_protein_and_field_is_in_the_data(run, site):
+    proteins, fields = data(site, "proteins"), data(site, "fields")
+    assert proteins["name"] == sorted(
+        [*(f"HGENE{n}" for n in range(9)), "YGENE0", "YGENE1", "controls"], key=lambda name: name.casefold()
+    )
+    catalog = pd.read_parquet(run.path("catalog/fields.parquet"))
+    assert sorted(fields["field_id"]) == sorted(catalog["field_id"])
+    assert all(len(column) == len(fields["field_id"]) for column in fields.values() if column is not None)
+    unread = [fields["reason"][n] for n, picture in enumerate(fields["picture"]) if picture is None]
+    assert unread == ["corrupt", "corrupt"]
+
+
+def test_cells_are_those_of_the_ledger(run, site):
+    ledger = pd.concat([pd.read_parquet(path) for path in run.per_shard("cells/{shard}.parquet")])
+    kept = ledger[ledger["status"] == "kept"].groupby("field_id").size()
+    fields, proteins = data(site, "fields"), data(site, "proteins")
+    assert {
+        name: count for name, count in zip(fields["field_id"], fields["kept"], strict=True) if count
+    } == kept.to_dict()
+    assert sum(proteins["n_cells"]) == kept.sum()
+    content = data(site, "protein-000")
+    for number, name in enumerate(proteins["name"]):
+        cells = content[name]["cells"]
+        assert len(cells) == min(6, proteins["n_cells"][number])
+        for label, place, *_ in cells:
+            row = ledger[(ledger["field_id"] == fields["field_id"][place]) & (ledger["label"] == label)]
+            assert row["status"].tolist() == ["kept"]
+            assert fields["protein"][place] == name
+
+
+def test_a_cell_is_drawn_from_its_own_crop(run, site):
+    """Mean brightness of each tile of the protein alone follows the crops' own, for cells of one contrast."""
+    from wherein.crops.store import CropStore
+
+    fields, content, told = data(site, "fields"), data(site, "protein-000"), data(site, "run")
+    store = CropStore(run.path("crops/human-0001.zarr"))
+    row_of = {cell: number for number, cell in enumerate(store.cell_ids)}
+    size = told["cellTile"]
+    pairs = []
+    for label, place, sheet, _, tile, *_ in content["HGENE2"]["cells"]:
+        picture = Image.open(site / "sheets" / f"cells-{sheet:03d}.webp").convert("L")
+        y, x = divmod(tile, 16)
+        shown = np.asarray(picture.crop((x * size, y * size, (x + 1) * size, (y + 1) * size)), float)
+        cell = f"{fields['field_id'][place]}@{fields['version'][place]}:{label}"
+        pairs.append((shown.mean(), float(store.images([row_of[cell]])[0, store.roles.index("protein")].mean())))
+    assert np.corrcoef(np.array(pairs).T)[0, 1] > 0.97
+
+
+def test_the_map_holds_every_unit_with_a_place(run, site):
+    units = pd.read_parquet(run.path("atlas/classic/units.parquet"))
+    shown = data(site, "map-classic")
+    assert sorted(shown["unit"]) == sorted(units["unit_id"])
+    names = data(site, "proteins")["name"]
+    gene = dict(zip(units["unit_id"], units["gene"], strict=True))
+    for unit, protein, location in zip(shown["unit"], shown["protein"], shown["location"], strict=True):
+        assert names[protein] == (gene[unit] or "controls")
+        assert shown["locationNames"][location]
+    assert data(site, "map-empty")["unit"] == []
+
+
+def test_data_survives_names_that_would_end_a_script():
+    assert plain({"a": np.nan, "b": [np.int64(3), 2.34567891, None, True], "c": pd.NA}) == {
+        "a": None, "b": [3, 2.346, None, True], "c": None,
+    }  # fmt: skip
+
+
+def test_nothing_in_the_data_ends_its_script(tmp_path):
+    from wherein.views.site_data import put
+
+    put(tmp_path / "x.js", "x", {"name": "</script><b>", "line": "a\u2028b"})
+    text = (tmp_path / "x.js").read_text(encoding="utf-8")
+    assert "</script" not in text
+    assert "\u2028" not in text
+    assert json.loads(text[text.index(",") + 1 : text.rindex(")")])["name"] == "</script><b>"
+
+
+def test_the_funnel_says_when_the_ledger_does_not_balance():
+    rows = [("qc", "a", "fields", "in", 10), ("qc", "a", "fields", "kept", 6), ("qc", "b", "fields", "in", 5),
+            ("qc", "b", "fields", "kept", 5), ("qc", "a", "fields", "corrupt", 3)]  # fmt: skip
+    (stage,) = funnel(pd.DataFrame(rows, columns=["stage", "source", "item", "reason", "count"]))
+    assert (stage["count_in"], stage["kept"], stage["balanced"], stage["missing"]) == (15, 11, False, 1)
+    assert stage["reasons"][0]["text"] == "a channel's file cannot be decoded"
+
+
+def test_neighbours_are_what_a_slow_search_finds(run):
+    (model,) = [each for each in read_run(run.site_inputs(), run.models).models if each.name == "classic"]
+    found = neighbours(model, most=3, block=4)
+    codes, names = model.proteins.obsm["X_pca"], list(model.proteins.obs_names)
+    for number, name in enumerate(names):
+        distance = {
+            other: float(np.linalg.norm(codes[number] - codes[k])) for k, other in enumerate(names) if k != number
+        }
+        slow = sorted(distance, key=distance.get)[:3]
+        assert [distance[other] for other, _ in found[name]] == pytest.approx([distance[other] for other in slow])
+        assert [value for _, value in found[name]] == pytest.approx([distance[other] for other in slow], abs=1e-4)
+
+
+def test_predicted_locations_are_means_over_the_threshold(run):
+    tables = read_run(run.site_inputs(), run.models)
+    model = next(each for each in tables.models if each.name == "classic")
+    found = predicted_locations(model, tables.judged)
+    assert dict(found["HGENE0"]).keys() == {"Nucleoplasm"}
+    assert dict(found["HGENE3"]).keys() == {"Mitochondria", "Centrosome"}
+    fields = tables.judged.loc[tables.judged["protein"] == "HGENE0", "field_id"]
+    mean = model.predictions.loc[model.predictions["field_id"].isin(fields), "Nucleoplasm"].mean()
+    assert dict(found["HGENE0"])["Nucleoplasm"] == pytest.approx(mean)
+
+
+def test_top_classes_pass_over_what_is_not_known():
+    table = pd.DataFrame({"a": [0.2, np.nan], "b": [0.7, np.nan]})
+    assert top_classes(table, ["a", "b"], 5) == [[("b", 0.7), ("a", 0.2)], []]
+    assert top_classes(table, [], 5) == [[], []]
+
+
+def test_numbers_as_people_read_them():
+    assert [thousands(None), thousands(12345), share(np.nan), share(0.714)] == ["–", "12,345", "–", "0.71"]
+    assert [duration(42), duration(600), duration(12240)] == ["42 s", "10 min", "3.4 h"]
