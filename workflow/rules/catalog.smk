@@ -3,11 +3,7 @@
 
 def tables(wildcards):
     """An input: the tables that sources and curators write."""
-    named = [
-        source["table"]
-        for source in config["sources"].values()
-        if source["kind"] == "table"
-    ]
+    named = [source["table"] for source in config["sources"].values() if source["kind"] == "table"]
     return named + ([config["overrides"]] if config["overrides"] else [])
 
 

@@ -24,9 +24,7 @@ wildcard_constraints:
 
 def sources_of_kind(*kinds):
     """Regular expression of the shards whose source is of one of these kinds."""
-    names = [
-        name for name, source in config["sources"].items() if source["kind"] in kinds
-    ]
+    names = [name for name, source in config["sources"].items() if source["kind"] in kinds]
     return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
 
 
@@ -64,8 +62,7 @@ def shards(model=None):
     return [
         shard.name
         for shard in found
-        if shard.source in config["sources"]
-        and model in models_of_source(config, shard.source)
+        if shard.source in config["sources"] and model in models_of_source(config, shard.source)
     ]
 
 
@@ -73,10 +70,7 @@ def per_shard(pattern):
     """An input: `pattern` for every shard, or for every shard of the job's model."""
 
     def paths(wildcards):
-        return [
-            pattern.format(shard=shard, **dict(wildcards))
-            for shard in shards(wildcards.get("model"))
-        ]
+        return [pattern.format(shard=shard, **dict(wildcards)) for shard in shards(wildcards.get("model"))]
 
     return paths
 
@@ -91,9 +85,7 @@ def minutes_per_field(seconds, base=10):
     """A resource: minutes that a job on a shard may take, doubled when tried again."""
 
     def runtime(wildcards, attempt):
-        return int(
-            (base + fields_in(wildcards.shard) * seconds / 60) * 2 ** (attempt - 1)
-        )
+        return int((base + fields_in(wildcards.shard) * seconds / 60) * 2 ** (attempt - 1))
 
     return runtime
 
@@ -149,11 +141,7 @@ def simulated_shards(pattern):
     """An input: `pattern` for every shard whose truth is known."""
 
     def paths(wildcards):
-        known = [
-            shard
-            for shard in shards()
-            if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"
-        ]
+        known = [shard for shard in shards() if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"]
         return [pattern.format(shard=shard) for shard in known]
 
     return paths
@@ -162,9 +150,7 @@ def simulated_shards(pattern):
 def truth_of_model(wildcards):
     """An input: the truth of the simulated shards among those of the job's model."""
     known = [
-        shard
-        for shard in shards(wildcards.model)
-        if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"
+        shard for shard in shards(wildcards.model) if config["sources"][shard.rsplit("-", 1)[0]]["kind"] == "simulated"
     ]
     return [f"results/truth/{shard}" for shard in known]
 
@@ -173,38 +159,30 @@ def evaluated(pattern):
     """An input: `pattern` for every model that has a shard to work on."""
 
     def paths(wildcards):
-        return [
-            pattern.format(model=model) for model in config["models"] if shards(model)
-        ]
+        return [pattern.format(model=model) for model in config["models"] if shards(model)]
 
     return paths
 
 
 def segmentation_scores(wildcards):
     """An input: the scores of the segmentation, where truth is known."""
-    simulated = any(
-        source["kind"] == "simulated" for source in config["sources"].values()
-    )
+    simulated = any(source["kind"] == "simulated" for source in config["sources"].values())
     return "results/evaluation/segmentation/scores.json" if simulated else []
 
 
 def run_summaries(wildcards):
     """An input: the summaries of every job, in the order of the stages."""
     stages = ("download", "qc", "segment", "crop")
-    found = [
-        f"results/summaries/{stage}/{shard}.json"
-        for stage in stages
-        for shard in shards()
-    ]
+    found = [f"results/summaries/{stage}/{shard}.json" for stage in stages for shard in shards()]
     models = [model for model in config["models"] if shards(model)]
-    embedded = [
-        f"results/summaries/embed/{model}/{shard}.json"
-        for model in models
-        for shard in shards(model)
-    ]
+    embedded = [f"results/summaries/embed/{model}/{shard}.json" for model in models for shard in shards(model)]
     found += ["results/summaries/split/run.json"] + embedded
-    return ["results/summaries/catalog/run.json"] + found + [
-        f"results/summaries/{stage}/{model}.json"
-        for stage in ("evaluate", "atlas", "enrich", "heterogeneity")
-        for model in models
-    ]
+    return (
+        ["results/summaries/catalog/run.json"]
+        + found
+        + [
+            f"results/summaries/{stage}/{model}.json"
+            for stage in ("evaluate", "atlas", "enrich", "heterogeneity")
+            for model in models
+        ]
+    )

@@ -65,9 +65,7 @@ rule plot_qc:
         runtime=60,
     params:
         settings=config["report"],
-        limits={
-            source: for_source(config, "qc", source) for source in config["sources"]
-        },
+        limits={source: for_source(config, "qc", source) for source in config["sources"]},
         code=code_digest("plot_qc"),
     message:
         "Drawing what quality control found"
@@ -214,9 +212,7 @@ rule build_site:
         predictions=evaluated("results/evaluation/{model}/predictions.parquet"),
         enrichment=evaluated("results/biology/{model}/enrichment.tsv"),
         heterogeneity=evaluated("results/biology/{model}/heterogeneity.tsv"),
-        heterogeneity_fields=evaluated(
-            "results/biology/{model}/heterogeneity_fields.tsv"
-        ),
+        heterogeneity_fields=evaluated("results/biology/{model}/heterogeneity_fields.tsv"),
     output:
         site=report(
             directory("results/report/site"),
