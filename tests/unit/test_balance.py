@@ -76,12 +76,12 @@ def run(tmp_path, catalog, files, qc, cells):
             path = tmp_path / name / f"{shard}.parquet"
             write_table(path, pd.DataFrame(rows), schema)
             paths[name].append(path)
-    (tmp_path / "left_out.tsv").write_text("what\tname\tsource\treason\nmodel\tgapnet\tb\tno er\n")
     write_balance(
         fields=tmp_path / "fields.parquet",
-        left_out=tmp_path / "left_out.tsv",
         **paths,
+        left_out=[["model", "gapnet", "b", "no er"]],
         balance=tmp_path / "balance.tsv",
+        out_left_out=tmp_path / "left_out.tsv",
         summary=tmp_path / "summary.json",
     )
     return pd.read_csv(tmp_path / "balance.tsv", sep="\t")
@@ -106,6 +106,8 @@ def test_every_stage_and_source_adds_up(tmp_path):
     assert found[("crop", "a", "cells", "retired")] == 1
     assert found[("crop", "b", "cells", "kept")] == 0
     assert not (table["source"] == "gone").any()
+    left_out = pd.read_csv(tmp_path / "left_out.tsv", sep="\t")
+    assert left_out.to_dict("records") == [{"what": "model", "name": "gapnet", "source": "b", "reason": "no er"}]
     assert json.loads((tmp_path / "summary.json").read_text())["notes"] == ["model gapnet leaves out source b: no er"]
 
 

@@ -82,9 +82,11 @@ def test_an_empty_field_has_neither(settings):
     noise = rng.normal(300, 20, (160, 180)).astype(np.float32)
     found, _ = segment_field({"nucleus": noise}, STEP, settings)
     assert not found.any()
-    found, cells = segment_field({"nucleus": noise * 0, "microtubules": noise * 0}, STEP, settings)
-    assert not found.any()
-    assert not cells.any()
+    other = rng.normal(300, 20, noise.shape).astype(np.uint16)
+    for images in ({"nucleus": noise * 0, "er": noise * 0}, {"nucleus": noise, "er": other}):
+        found, cells = segment_field(images, STEP, settings)
+        assert not found.any()
+        assert not cells.any()
 
 
 def test_pairing_puts_nuclei_in_their_cells_and_leaves_no_gap_in_the_numbers():

@@ -31,7 +31,7 @@ def scripts(tmp_path: Path) -> Path:
 def after(scripts: Path, name: str, content: str) -> str:
     (scripts / name).write_text(content)
     # one process parses a file once: a rerun is another process
-    for function in (digests._parsed, digests._imports, digests._tree):
+    for function in (digests._parsed, digests._imports, digests._tree, digests._contents):
         function.cache_clear()
     return code_digest("run", scripts)
 
@@ -92,3 +92,19 @@ def test_no_module_of_the_library_is_imported_relatively():
     for path in (digests.SCRIPTS / "wherein").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
+
+
+def test_data_that_a_module_reads_counts(scripts, monkeypatch):
+    monkeypatch.setitem(digests.DATA_OF, "wherein/b.py", "data")
+    monkeypatch.setitem(digests.DATA_OF, "wherein/unused.py", "elsewhere")
+    for folder in ("data", "elsewhere"):
+        (scripts / folder).mkdir()
+    before = code_digest("run", scripts)
+    assert after(scripts, "elsewhere/table.tsv", "1") == before
+    assert after(scripts, "data/table.tsv", "1") != before
+
+
+def test_data_folders_are_there():
+    for module, folder in digests.DATA_OF.items():
+        assert (digests.SCRIPTS / module).is_file()
+        assert any((digests.SCRIPTS / folder).iterdir())

@@ -9,7 +9,7 @@ from wherein.labels import vocabulary
 from wherein.metrics.classification import macro_f1
 from wherein.models import classifier
 from wherein.models.embed import embed_shard
-from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, read_units
+from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, read_units, with_words
 from wherein.models.truth import drawn_labels
 from wherein.settings import check_config
 from wherein.split import split_run
@@ -25,7 +25,7 @@ def configured(model=None, **evaluation):
     return config
 
 
-def evaluate(tmp_path, shards, rows, config=None, truth=True, weights=None):
+def evaluate(tmp_path, shards, rows, config=None, truth=True, weights=None, relabelled=()):
     """Split, embed and evaluate drawn shards; gives what evaluate wrote."""
     config = config or configured()
     tables.write_table(tmp_path / "fields.parquet", pd.concat(rows, ignore_index=True), tables.FIELDS)
@@ -46,6 +46,7 @@ def evaluate(tmp_path, shards, rows, config=None, truth=True, weights=None):
         truth=[str(tmp_path / "truth" / shard.name) for shard in shards] if truth else [],
         settings=config["models"]["m"],
         evaluation=config["evaluate"],
+        relabelled=relabelled,
         threads=1,
         classes=str(tmp_path / "classes.tsv"),
         scores=str(tmp_path / "scores.json"),
@@ -201,6 +202,7 @@ def test_published_predictions_are_scored_in_their_own_vocabulary(tmp_path):
         truth=[],
         settings=config["models"]["m"],
         evaluation=config["evaluate"],
+        relabelled=[],
         threads=1,
         classes=str(run / "classes.tsv"),
         scores=str(run / "scores.json"),
@@ -305,3 +307,13 @@ def test_drawn_labels():
         }
     )
     assert drawn_labels(places, nucleus, cell) == [3, 5, 5, 0]
+
+
+def test_a_curators_words_on_cells_are_followed_and_strangers_told():
+    units = pd.DataFrame({"unit_id": ["f@v:1", "f@v:2"], "labels": [["Cytosol"], ["Cytosol"]]})
+    found, notes = with_words(units, [["f@v:2", "Nucleoli", "Vesicles"], ["g@v:1", "Nucleoli"]])
+    assert [list(labels) for labels in found["labels"]] == [["Cytosol"], ["Nucleoli", "Vesicles"]]
+    assert list(units["labels"].iloc[1]) == ["Cytosol"]
+    assert notes[0].startswith("1 cells")
+    assert "g@v:1" in notes[1]
+    assert with_words(units, [])[1] == []

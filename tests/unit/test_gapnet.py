@@ -151,6 +151,7 @@ def test_standardize_and_resample():
     np.testing.assert_allclose(small[0], image[0].reshape(25, 2, 20, 2).mean(axis=(1, 3)), rtol=1e-5)
     assert resample(image.astype(np.float32), 0.16, 0.08).shape == (4, 100, 80)
     assert resample(image, 0.08, None) is image
+    assert resample(image, 0.0801, 0.08) is image
 
 
 def test_device():

@@ -233,7 +233,7 @@ def test_dna_follows_the_cell_cycle():
 
 def test_negative_has_the_sum_of_the_others_and_no_structure():
     anatomy, spec = anatomy_of(0.16, 448)
-    image = negative_map(anatomy, spec)
+    image = negative_map(anatomy, spec, np.ones(len(anatomy.cells) + 1))
     assert image.mean() == pytest.approx(anatomy.seen.mean(), rel=0.01)
     assert image[~anatomy.seen].min() > 0.2
     assert image[anatomy.seen].std() / image[anatomy.seen].mean() < 0.4

@@ -9,6 +9,7 @@ from wherein.labels import VOCABULARIES, vocabulary
 from wherein.views.style import (
     MULTI,
     UNKNOWN,
+    class_shades,
     class_styles,
     figure_file,
     heading,
@@ -32,6 +33,11 @@ def test_classes_that_share_a_colour_differ_in_shape(name):
     for each in vocabulary(name).classes:
         by_colour.setdefault(styles[each][0], []).append(styles[each][1])
     assert all(len(set(shapes)) == len(shapes) for shapes in by_colour.values())
+
+
+def test_shades_tell_the_classes_of_a_vocabulary_apart():
+    shades = class_shades(vocabulary("hpa19").classes)
+    assert len(set(shades.values())) == len(shades) == 21
 
 
 def test_several_and_unlabelled_are_grey_wherever_they_stand():

@@ -28,6 +28,7 @@ rule evaluate:
     params:
         settings=model_settings,
         evaluation=config["evaluate"],
+        relabelled=relabelled_cells(config["overrides"]),
         code=code_digest("evaluate"),
     message:
         "Scoring {wildcards.model} on folds it has not seen"

@@ -18,6 +18,7 @@ if __name__ == "__main__":
         truth=snakemake.input.get("truth") or [],
         settings=snakemake.params.settings,
         evaluation=snakemake.params.evaluation,
+        relabelled=snakemake.params.relabelled,
         threads=snakemake.threads,
         classes=snakemake.output.classes,
         scores=snakemake.output.scores,

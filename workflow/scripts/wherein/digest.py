@@ -10,6 +10,13 @@ from typing import Any
 PACKAGE = "wherein"
 SCRIPTS = Path(__file__).resolve().parent.parent
 
+DATA_OF = {
+    "wherein/labels.py": "../../resources/vocabularies",
+    "wherein/simulate/proteins.py": "../../resources/demo",
+    "wherein/views/site.py": "wherein/views/templates",
+}
+"""Folders of files that a module reads as it reads its own code, relative to the folder of the scripts."""
+
 
 def digest(content: Any, length: int = 12) -> str:
     """Hexadecimal sha256 of JSON-able content, cut to `length` characters."""
@@ -18,7 +25,7 @@ def digest(content: Any, length: int = 12) -> str:
 
 
 def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
-    """Digest of what a script runs: its own and its imported library modules' syntax trees.
+    """Digest of what a script runs: its own and its imported library modules' syntax trees, and their own data.
 
     Comments, docstrings and layout do not count, so that a better docstring retrains nothing.
 
@@ -30,7 +37,9 @@ def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
         12 hexadecimal characters.
     """
     found = import_closure(scripts / f"{script}.py", scripts)
-    return digest([(str(path.relative_to(scripts)), _tree(path)) for path in sorted(found)])
+    names = {path.relative_to(scripts).as_posix(): path for path in sorted(found)}
+    data = [_contents(scripts / DATA_OF[name]) for name in names if name in DATA_OF]
+    return digest([[(name, _tree(path)) for name, path in names.items()], data])
 
 
 def import_closure(start: Path, scripts: Path = SCRIPTS) -> set[Path]:
@@ -52,6 +61,12 @@ def import_closure(start: Path, scripts: Path = SCRIPTS) -> set[Path]:
         found.add(path)
         todo.extend(_imports(path, scripts))
     return found
+
+
+@cache
+def _contents(folder: Path) -> list[tuple[str, str]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
 
 
 @cache

@@ -125,3 +125,19 @@ def overrides_for(path: str | None, stage: str, shard: Shard) -> list[list[str]]
         for word in read_overrides(path)
         if word.level == level and word.action != "relabel" and field_of(word) in fields
     ]
+
+
+def relabelled_cells(path: str | None) -> list[list[str]]:
+    """Decisions on the locations of single cells, which the evaluation follows.
+
+    Args:
+        path: the table of decisions, or None.
+
+    Returns:
+        A list for each such cell: its cell_id, then the locations, JSON-able for a rule's parameter.
+    """
+    return [
+        [word.id, *(location.strip() for location in word.value.split(";") if location.strip())]
+        for word in read_overrides(path)
+        if word.level == "cell" and word.action == "relabel"
+    ]

@@ -261,9 +261,7 @@ class _ShardedArray:
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         rows = np.asarray(indices, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):
-            raise IndexError(
-                f"{self.path} holds crops 0 to {self.shape[0] - 1}, asked for {rows.min()} to {rows.max()}"
-            )
+            raise IndexError(f"{self.path} holds {self.shape[0]} crops, asked for {rows.min()} to {rows.max()}")
         out = np.empty((rows.size, *self.shape[1:]), self.dtype)
         for place, row in zip(out, rows.tolist(), strict=True):
             self._decode(row, place)

@@ -38,6 +38,7 @@ def evaluate_model(
     truth: Sequence[str],
     settings: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    relabelled: Sequence[Sequence[str]],
     threads: int,
     classes: str,
     scores: str,
@@ -57,6 +58,7 @@ def evaluate_model(
         truth: folders of simulated truth, for the shards that have one.
         settings: the model's configuration.
         evaluation: the configuration's section `evaluate`.
+        relabelled: a curator's words on single cells: cell_id, then its locations.
         threads: processes of the classifier.
         classes: table of scores by class to write.
         scores: JSON of scores to write.
@@ -69,6 +71,8 @@ def evaluate_model(
         words = vocabulary(own["vocabulary"] if own else evaluation["vocabulary"])
         units, vectors, dimensions, notes = read_units(embeddings)
         units, keep = with_labels(units, fields, split)
+        units, told = with_words(units, relabelled)
+        notes += told
         scored, found = (
             _as_published(units, predictions, words, evaluation)
             if own
@@ -149,6 +153,27 @@ def with_labels(units: pd.DataFrame, fields: str, split: str) -> tuple[pd.DataFr
     current = together[keep].reset_index(drop=True).rename(columns={"gene_fold": "fold"})
     current["control"] = current["control"].eq(True)
     return current.drop(columns="_current"), keep
+
+
+def with_words(units: pd.DataFrame, relabelled: Sequence[Sequence[str]]) -> tuple[pd.DataFrame, list[str]]:
+    """Put a curator's locations of single cells in the place of those published for their field.
+
+    Args:
+        units: with `unit_id` and `labels`.
+        relabelled: cell_id, then its locations, for every such cell.
+
+    Returns:
+        The units, and notes on how many words were followed and which name no cell of this model.
+    """
+    words = {cell_id: list(locations) for cell_id, *locations in relabelled}
+    if not words:
+        return units, []
+    hit = units["unit_id"].isin(words)
+    labels = [words.get(unit, found) for unit, found in zip(units["unit_id"], units["labels"], strict=True)]
+    strangers = sorted(set(words) - set(units["unit_id"]))
+    notes = [f"{int(hit.sum())} cells have the locations that a curator gave them"]
+    notes += [f"a curator relabelled {cell_id}, which is not among the cells of this model" for cell_id in strangers]
+    return units.assign(labels=labels), notes
 
 
 def indicator(units: pd.DataFrame, words: Vocabulary, controls: str) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,9 @@ from math import ceil
 import cv2
 import numpy as np
 
+SAME_PIXEL = 0.02
+"""Share by which pixel sizes may differ and still count as the same."""
+
 
 def tiles(height: int, width: int, size: int) -> list[tuple[slice, slice]]:
     """Patches of at most `size` pixels that cover a field, as few as possible and evenly spaced (they may overlap).
@@ -53,6 +56,8 @@ def standardize(image: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> n
 def resample(image: np.ndarray, pixel_size_um: float, wanted_um: float | None) -> np.ndarray:
     """Bring an image to another pixel size: area means to a coarser grid, linear between pixels to a finer one.
 
+    A pixel size within SAME_PIXEL of the wanted one is left alone: microscopes set to 0.08 say 0.0801.
+
     Args:
         image: (C, H, W) float32.
         pixel_size_um: of the image.
@@ -62,7 +67,7 @@ def resample(image: np.ndarray, pixel_size_um: float, wanted_um: float | None) -
         (C, h, w) float32.
     """
     factor = 1.0 if wanted_um is None else pixel_size_um / wanted_um
-    if abs(factor - 1) < 1e-6:
+    if abs(factor - 1) <= SAME_PIXEL:
         return image
     size = tuple(max(round(length * factor), 1) for length in reversed(image.shape[1:]))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR

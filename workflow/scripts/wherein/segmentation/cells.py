@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
 from wherein.segmentation.grid import blur, disk, enlarge_labels, filled, in_sequence, shrink, working_shape
-from wherein.segmentation.nuclei import objects_on_grid, rounding_noise
+from wherein.segmentation.nuclei import noise_level, objects_on_grid, rounding_noise
 
 
 def find_cells(
@@ -116,14 +116,16 @@ def cell_body(markers: Sequence[np.ndarray], step_um: float, options: dict[str, 
         options: `segment.cells` of the configuration.
 
     Returns:
-        (h, w) float32.
+        (h, w) float32, 0 where no marker stands out from its noise.
     """
     total = np.zeros(markers[0].shape, np.float32)
+    seen = np.zeros(markers[0].shape, bool)
     for marker in markers:
         smooth = blur(marker, options["smoothing_um"] / step_um)
         low, high = np.percentile(smooth, (0.5, 99))
         total += np.sqrt(np.clip((smooth - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1))
-    return total / len(markers)
+        seen |= smooth - low > max(options["contrast"] * noise_level(marker), 1e-4 * float(np.abs(smooth).max()))
+    return np.where(seen, total / len(markers), 0).astype(np.float32)
 
 
 def cell_ground(body: np.ndarray, counted: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:

@@ -40,9 +40,7 @@ def rounding_noise(dtype: np.dtype) -> float:
     return 12**-0.5 if np.issubdtype(dtype, np.integer) else 0.0
 
 
-def objects_on_grid(
-    image: np.ndarray, step_um: float, options: dict[str, Any], least_noise: float = 0.0
-) -> np.ndarray:
+def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any], least_noise: float = 0.0) -> np.ndarray:
     """Outline bright objects on the working grid.
 
     Args:

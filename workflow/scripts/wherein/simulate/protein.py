@@ -136,14 +136,22 @@ def _tamed(anatomy: Anatomy, structure: np.ndarray) -> np.ndarray:
     return image
 
 
-def negative_map(anatomy: Anatomy, spec: FieldSpec) -> np.ndarray:
-    """(H, W) float32 unspecific signal with the sum that a specific signal has over the field.
+def negative_map(anatomy: Anatomy, spec: FieldSpec, level: np.ndarray) -> np.ndarray:
+    """Unspecific signal with the sum that a specific signal has over the field.
 
     Part of it lies on the cells, the rest everywhere, so that the field's intensity does not tell it.
+
+    Args:
+        anatomy: cells of the field.
+        spec: the field.
+        level: (n + 1,) mean density of a specific signal in each cell.
+
+    Returns:
+        (H, W) float32.
     """
-    ones = np.ones(len(anatomy.cells) + 1)
-    haze = to_mean_one(anatomy, unspecific(anatomy, stream(spec.seed, UNSPECIFIC, 0)), ones)
-    return 0.4 * haze + np.float32(0.6 * anatomy.seen.mean())
+    haze = to_mean_one(anatomy, unspecific(anatomy, stream(spec.seed, UNSPECIFIC, 0)), level)
+    on_cells = anatomy.area_px * level * (np.arange(len(level)) > 0)
+    return 0.4 * haze + np.float32(0.6 * on_cells.sum() / haze.size)
 
 
 def draw_protein(anatomy: Anatomy, spec: FieldSpec) -> tuple[np.ndarray, list[list[str]]]:
@@ -158,7 +166,6 @@ def draw_protein(anatomy: Anatomy, spec: FieldSpec) -> tuple[np.ndarray, list[li
     """
     differs = draw_differing(spec, len(anatomy.cells))
     level = levels(spec, anatomy.cells.cycle, differs)
-    level[0] = 1.0
     shares: dict[str, np.ndarray] = {}
     usual = dict(zip(spec.locations, spec.location_weights, strict=True))
     if spec.control or not usual:
@@ -170,7 +177,7 @@ def draw_protein(anatomy: Anatomy, spec: FieldSpec) -> tuple[np.ndarray, list[li
     image = np.zeros(anatomy.shape, np.float32)
     for place, share in shares.items():
         if place == NEGATIVE:
-            image += negative_map(anatomy, spec) * anatomy.per_cell(level * share)
+            image += negative_map(anatomy, spec, level * share)
         else:
             image += place_map(anatomy, spec, place) * anatomy.per_cell(level * share)
     return image + specks(anatomy, stream(spec.seed, UNSPECIFIC, 1)), cell_locations(spec, differs)

@@ -17,6 +17,7 @@ from wherein.labels import VOCABULARIES, vocabulary
 from wherein.views.style import (
     MULTI,
     UNKNOWN,
+    class_shades,
     class_styles,
     figure_file,
     heading,
@@ -76,9 +77,9 @@ def draw_units(
         _scatter(axes, known["umap_1"], known["umap_2"], location, order, size, alpha=0.75)
         axes.scatter(known["umap_1"][control], known["umap_2"][control], s=size * 2.2, facecolors="none",
                      edgecolors="black", linewidths=0.8)  # fmt: skip
-        _name_regions(axes, known, location)
         _legend(axes, location, order, control=bool(control.any()))
         _plain_map(axes)
+        _name_regions(axes, known, location)
 
 
 def draw_proteins(
@@ -199,10 +200,10 @@ def draw_heatmap(
         if count < 2:
             nothing_to_show(figure.subplots(), "one protein alone cannot be clustered")
             return
-        _draw_tree_and_values(figure, proteins, class_styles(order))
+        _draw_tree_and_values(figure, proteins, class_shades(order))
 
 
-def _draw_tree_and_values(figure: Figure, proteins: anndata.AnnData, styles: dict[str, tuple[str, str]]) -> None:
+def _draw_tree_and_values(figure: Figure, proteins: anndata.AnnData, shades: dict[str, str]) -> None:
     order = np.argsort(np.asarray(proteins.obs["leaf"], int), kind="stable")
     values = heat_values(np.asarray(proteins.X, np.float64), order)
     tree_axes, cluster_axes, location_axes, heat_axes, legend_axes = figure.subplots(
@@ -210,7 +211,7 @@ def _draw_tree_and_values(figure: Figure, proteins: anndata.AnnData, styles: dic
     )
     _draw_tree(tree_axes, proteins)
     location = told(proteins.obs["location"]).iloc[order]
-    _stripe(location_axes, [styles[name][0] for name in location], "location")
+    _stripe(location_axes, [shades[name] for name in location], "location")
     clusters = proteins.obs["cluster"].astype(str).iloc[order]
     turns = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
     _stripe(cluster_axes, ["#3E4855" if turns[name] % 2 else "#B9C0C8" for name in clusters], "cluster")
@@ -225,7 +226,7 @@ def _draw_tree_and_values(figure: Figure, proteins: anndata.AnnData, styles: dic
     heat_axes.tick_params(length=0)
     legend_axes.set_axis_off()
     counts = location.value_counts()
-    handles = [Patch(color=styles[name][0], label=f"{name} ({counts[name]})") for name in styles if name in counts]
+    handles = [Patch(color=shades[name], label=f"{name} ({counts[name]})") for name in shades if name in counts]
     legend_axes.legend(handles=handles, title="location", loc="upper left", fontsize=7)
     figure.colorbar(image, ax=legend_axes, location="bottom", shrink=0.7, label="standard deviations\nfrom the mean")
 

@@ -11,6 +11,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from wherein.atomic import atomic_path
@@ -78,6 +79,24 @@ def class_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         row = number // len(OKABE_ITO)
         styles[name] = (OKABE_ITO[number % len(OKABE_ITO)], SHAPES[(number + row * 2) % len(SHAPES)])
     return {**styles, MULTI: (GREY, "o"), UNKNOWN: ("#C9CDD2", "o")}
+
+
+def class_shades(names: Iterable[str]) -> dict[str, str]:
+    """Colour of each class where there is no shape: the colours of `class_styles`, light and dark as they come again.
+
+    Args:
+        names: class names in the order of their vocabulary.
+
+    Returns:
+        name -> colour as `#rrggbb`, no two alike among the first 21.
+    """
+    seen: dict[str, int] = {}
+    shades = {}
+    for name, (colour, _) in class_styles(names).items():
+        turn = seen[colour] = seen.get(colour, -1) + 1
+        towards, share = ((0.0, 0.0), (1.0, 0.55), (0.0, 0.5))[turn % 3]
+        shades[name] = to_hex([(1 - share) * part + share * towards for part in to_rgb(colour)])
+    return shades
 
 
 @contextmanager

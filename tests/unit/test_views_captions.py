@@ -1,0 +1,40 @@
+"""Captions of the report: every figure and table has one, and it renders as Snakemake renders it."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+import pytest
+from wherein.settings import check_config, fill_defaults, schema
+
+WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
+CAPTIONS = sorted(path.name for path in (WORKFLOW / "report").glob("*.rst"))
+
+
+def asked() -> set[str]:
+    rules = "".join(path.read_text(encoding="utf-8") for path in (WORKFLOW / "rules").glob("*.smk"))
+    return set(re.findall(r'caption="\.\./report/([^"]+)"', rules)) | {"workflow.rst"}
+
+
+def test_every_caption_is_there_and_used():
+    assert asked() == set(CAPTIONS)
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_a_caption_renders(name):
+    docutils = pytest.importorskip("docutils.core")
+    settings: dict = {}
+    fill_defaults(settings, schema()["$defs"]["report"])
+    config = {"sources": {"demo": {"kind": "simulated"}}, "models": {"classic": {"kind": "classic"}}}
+    check_config(config)
+    snakemake = SimpleNamespace(
+        wildcards=SimpleNamespace(model="classic"),
+        params=SimpleNamespace(settings=settings, level="cell"),
+        config=config,
+    )
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    text = environment.from_string((WORKFLOW / "report" / name).read_text(encoding="utf-8")).render(snakemake=snakemake)
+    # halt_level 2: a warning of docutils would stand in the report as a red box
+    body = docutils.publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
+    assert len(re.sub("<[^>]+>", "", body)) > 80
