@@ -22,7 +22,8 @@ class House:
             if source.is_symlink():
                 (folder / part).symlink_to(os.readlink(source))
             elif source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "images", "weights"))
+                ignored = shutil.ignore_patterns("__pycache__", "images", "weights")
+                shutil.copytree(source, folder / part, ignore=ignored)
             else:
                 shutil.copy2(source, folder / part)
 

@@ -174,7 +174,7 @@ def test_every_ready_configuration_parses():
         )
         text = done.stdout + done.stderr
         # a template whose table is not filled in may stop, but then with the one clear line
-        assert done.returncode == 0 or "ConfigError" in text, f"{path.name}:\n{text}"
+        assert done.returncode == 0 or re.search("(Config|Table)Error", text), f"{path.name}:\n{text}"
 
 
 def test_parsing_takes_under_two_seconds(tmp_path):
@@ -183,9 +183,7 @@ def test_parsing_takes_under_two_seconds(tmp_path):
     seconds = {}
     for name, folder in (("empty", tmp_path), ("ours", ROOT)):
         start = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "snakemake", "--list-rules"], cwd=folder, capture_output=True, check=True
-        )
+        subprocess.run([sys.executable, "-m", "snakemake", "--list-rules"], cwd=folder, capture_output=True, check=True)
         seconds[name] = time.monotonic() - start
     assert seconds["ours"] - seconds["empty"] < 2
 
@@ -193,9 +191,8 @@ def test_parsing_takes_under_two_seconds(tmp_path):
 def test_project_speaks_of_itself_alone():
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     banned = re.compile(r"/work/|pypi\.org|deb\.debian|registry\.npmjs")
+    pictures = (".png", ".jpg", ".webp")
     for name in files:
         path = ROOT / name
-        if path.suffix in (".py", ".smk", ".md", ".yaml", ".yml", ".toml", ".rst", ".html", ".tsv", ".sh", "") and path.is_file():
-            if path == Path(__file__):
-                continue
+        if path.is_file() and path != Path(__file__) and path.suffix not in pictures:
             assert not banned.search(path.read_text(errors="ignore")), name

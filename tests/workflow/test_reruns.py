@@ -6,13 +6,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tifffile
 import yaml
 from house import House
+from wherein.settings import check_config
+from wherein.simulate.field import draw_field
+from wherein.simulate.plan import plan_source
 
 PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed"}
 LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site"}
 OVER_ALL = LATER | {"split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]
+
+ROLES = ("nucleus", "microtubules", "er", "protein")
 
 CONFIG = {
     "sources": {
@@ -20,9 +26,7 @@ CONFIG = {
             "kind": "table",
             "table": "lab/fields.csv",
             "full_scale": 4095,
-            "roles": {
-                role: {"path": f"images/{{field_id}}_{role}.tif"} for role in ("nucleus", "microtubules", "er", "protein")
-            },
+            "roles": {role: {"path": f"images/{{field_id}}_{role}.tif"} for role in ROLES},
             "qc": {},
         }
     },
@@ -36,20 +40,27 @@ ARGUMENTS = ("--configfile", "run.yaml", "--cores", "2")
 
 def draw(folder: Path, count: int) -> list[dict[str, str]]:
     """Draw small fields into `folder` and return their rows."""
-    from wherein.simulate.field import draw_field
-    from wherein.simulate.plan import plan_source
-    from wherein.simulate.shard import write_images
-
-    source = {
-        "kind": "simulated", "release": "1", "mode": "four_roles", "reference": "rfp", "proteins": count,
-        "fields_per_protein": 1, "controls": 0, "faults": 0, "field_px": 384, "pixel_size_um": 0.32,
-        "mislabelled": 0.0, "confounded": False, "seed": 3,
-    }  # fmt: skip
-    plan = plan_source("lab", source)
+    config = {
+        "sources": {
+            "lab": {
+                "kind": "simulated",
+                "proteins": 19,
+                "fields_per_protein": 1,
+                "controls": 0,
+                "faults": 0,
+                "field_px": 384,
+                "pixel_size_um": 0.32,
+                "seed": 3,
+            }
+        }
+    }
+    check_config(config)
+    plan = plan_source("lab", config["sources"]["lab"])
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for field in plan.fields.head(count).itertuples():
-        write_images(folder, field.field_id, draw_field(plan.specs[field.field_id]).channels)
+        for role, image in draw_field(plan.specs[field.field_id]).channels.items():
+            tifffile.imwrite(folder / f"{field.field_id}_{role}.tif", image)
         rows.append(
             {
                 "field_id": field.field_id,
