@@ -316,7 +316,7 @@ def _swapped(
     others = {
         role: seen.compactness
         for role, seen in found.items()
-        if role != "nucleus" and seen.mask.sum() * seen.step_um**2 >= limits["min_um2"]
+        if role != "nucleus" and seen.all >= settings["min_cells"] and _area(seen) >= limits["min_um2"]
     }
     best = max(others, key=lambda role: others[role], default=None)
     if best is None or others[best] < nuclei.compactness + limits["margin"]:
@@ -326,3 +326,8 @@ def _swapped(
         f"{others[best]:.0%} of what {best} shows; at least {limits['minimum']:.0%} is asked for, or less than "
         f"{limits['margin']:.0%} behind (qc.swapped)"
     }
+
+
+def _area(nuclei: Nuclei) -> float:
+    """Square micrometres that nuclei cover."""
+    return float(nuclei.mask.sum()) * nuclei.step_um**2

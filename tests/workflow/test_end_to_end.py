@@ -1,0 +1,115 @@
+"""The whole workflow on simulated cells, smaller than the demo but with all its parts."""
+
+import json
+import zipfile
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+import zarr
+from house import ROOT, House
+from wherein.reasons import CELL_REASONS, FIELD_REASONS
+from wherein.segmentation.masks import read_masks
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    house = House(tmp_path_factory.mktemp("demo") / "house")
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["sources"]["demo"].update({"proteins": 38, "fields_per_protein": 1, "controls": 3, "faults": 7})
+    config["shards"]["fields"] = 25
+    (house.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    house.snakemake("--cores", "2")
+    return house
+
+
+def tables(house, pattern):
+    return pd.concat([pq.read_table(path).to_pandas() for path in sorted(house.folder.glob(pattern))])
+
+
+def test_every_field_has_one_row_and_one_reason(demo):
+    catalog = pd.read_parquet(demo.folder / "results/catalog/fields.parquet")
+    qc = tables(demo, "results/qc/*.parquet")
+    key = ["field_id", "version"]
+    assert sorted(map(tuple, qc[key].to_numpy())) == sorted(map(tuple, catalog[key].to_numpy()))
+    assert set(qc["reason"]) <= {"passed", *FIELD_REASONS}
+    assert ((qc["status"] == "passed") == (qc["reason"] == "passed")).all()
+
+
+def test_every_label_has_one_row_and_one_reason(demo):
+    qc = tables(demo, "results/qc/*.parquet")
+    cells = tables(demo, "results/cells/*.parquet")
+    passed = qc[qc["status"] == "passed"]
+    for field in passed.itertuples():
+        nucleus, cell = read_masks(demo.folder / f"results/masks/{field.shard}.zarr", field.field_id, field.version)
+        labels = sorted({*nucleus.ravel().tolist(), *cell.ravel().tolist()} - {0})
+        mine = cells[(cells["field_id"] == field.field_id) & (cells["version"] == field.version)]
+        assert sorted(mine["label"]) == labels
+    assert set(cells["reason"]) <= {"kept", *CELL_REASONS}
+    assert len(cells) == len(cells["cell_id"].unique())
+
+
+def test_every_kept_cell_has_its_crop_and_its_vector(demo):
+    cells = tables(demo, "results/cells/*.parquet")
+    kept = cells[cells["status"] == "kept"]
+    stored = sum(zarr.open(path, mode="r")["images"].shape[0] for path in demo.folder.glob("results/crops/*.zarr"))
+    assert stored == len(kept)
+    vectors = tables(demo, "results/embeddings/classic/*.parquet")
+    assert sorted(vectors["unit_id"]) == sorted(kept["cell_id"])
+
+
+def test_the_report_says_the_balance(demo):
+    balance = pd.read_csv(demo.folder / "results/report/balance.tsv", sep="\t")
+    for _, part in balance.groupby(["stage", "source", "item"]):
+        counts = dict(zip(part["reason"], part["count"], strict=True))
+        assert counts.pop("in") == sum(counts.values())
+    cells = tables(demo, "results/cells/*.parquet")
+    row = balance[(balance["stage"] == "crop") & (balance["reason"] == "kept")]
+    assert row["count"].sum() == (cells["status"] == "kept").sum()
+
+
+def test_segmentation_finds_the_cells(demo):
+    scores = json.loads((demo.folder / "results/evaluation/segmentation/scores.json").read_text())
+    assert scores["nucleus"]["recall"] >= 0.95
+    assert scores["nucleus"]["false_share"] <= 0.05
+    assert scores["cell"]["recall"] >= 0.80
+    assert scores["cell"]["false_share"] <= 0.15
+
+
+def test_classic_beats_the_untrained_network_and_guessing(demo):
+    scores = json.loads((demo.folder / "results/evaluation/classic/scores.json").read_text())
+    assert scores["fields"]["macro_auc"] > 0.6
+    assert scores["macro_f1"] > scores["baseline_macro_f1"]
+
+
+def test_every_job_leaves_a_log_and_a_benchmark(demo):
+    stages = ("download", "qc", "segment", "crop")
+    for shard in {path.stem for path in demo.folder.glob("results/cells/*.parquet")}:
+        for stage in stages:
+            assert (demo.folder / f"logs/{stage}/{shard}.log").is_file()
+            assert (demo.folder / f"results/benchmark/{stage}/{shard}.tsv").is_file()
+            assert json.loads((demo.folder / f"results/summaries/{stage}/{shard}.json").read_text())["seconds"] > 0
+
+
+def test_second_run_does_nothing(demo):
+    assert demo.planned() == {}
+
+
+def test_report_is_packed_with_the_pages(demo):
+    demo.snakemake("--report", "report.zip")
+    with zipfile.ZipFile(demo.folder / "report.zip") as packed:
+        names = packed.namelist()
+    assert "report/report.html" in names
+    assert any(name.endswith("/index.html") for name in names)
+    assert sum(name.endswith(".png") for name in names) >= 10
+
+
+def test_one_lost_store_is_made_again_alone(demo):
+    shard = sorted(path.stem for path in demo.folder.glob("results/crops/*.zarr"))[0]
+    kept = demo.folder / "kept.zarr"
+    (demo.folder / f"results/crops/{shard}.zarr").rename(kept)
+    assert demo.planned()["crop"] == 1
+    kept.rename(demo.folder / f"results/crops/{shard}.zarr")
