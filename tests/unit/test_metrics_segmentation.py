@@ -141,3 +141,11 @@ def test_point_matching_is_the_largest_possible(seed):
     near = np.hypot(*(true[:, None] - found[None]).transpose(2, 0, 1)) <= 4
     best = max(sum(near[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(5)))
     assert compare_points(true, found, 4).matched == best
+
+
+def test_scattered_labels_give_what_dense_ones_give():
+    rng = np.random.default_rng(5)
+    true, found = (rng.integers(0, 6, (20, 30), dtype=np.uint32) for _ in range(2))
+    dense, scattered = overlaps(true, found), overlaps(true * 700_000_000, found)
+    np.testing.assert_array_equal(dense.iou, scattered.iou)
+    np.testing.assert_array_equal(scattered.true_labels, dense.true_labels * 700_000_000)

@@ -95,11 +95,9 @@ def overlaps(true: np.ndarray, found: np.ndarray) -> Overlaps:
     """
     if true.shape != found.shape:
         raise ValueError(f"the true labels are {true.shape}, the found ones {found.shape}; they must be of one shape")
-    true_labels, true_place, true_size = np.unique(true, return_inverse=True, return_counts=True)
-    found_labels, found_place, found_size = np.unique(found, return_inverse=True, return_counts=True)
-    joint = np.bincount(
-        true_place.ravel() * found_labels.size + found_place.ravel(), minlength=true_labels.size * found_labels.size
-    )
+    true_labels, true_place, true_size = _dense(true)
+    found_labels, found_place, found_size = _dense(found)
+    joint = np.bincount(true_place * found_labels.size + found_place, minlength=true_labels.size * found_labels.size)
     t, f = np.divmod(np.flatnonzero(joint), found_labels.size)
     both = joint[joint > 0]
     real = (true_labels[t] > 0) & (found_labels[f] > 0)
@@ -107,6 +105,23 @@ def overlaps(true: np.ndarray, found: np.ndarray) -> Overlaps:
     iou = both / (true_size[t] + found_size[f] - both)
     true_zero, found_zero = (int(labels.size > 0 and labels[0] == 0) for labels in (true_labels, found_labels))
     return Overlaps(true_labels[true_zero:], found_labels[found_zero:], t - true_zero, f - found_zero, iou)
+
+
+def _dense(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels that occur, each pixel's place among them, and their sizes.
+
+    Counting takes a hundredth of the time of sorting; it needs memory for the highest label, so that sorting is left
+    for images whose labels are scattered.
+    """
+    flat = labels.ravel()
+    if flat.size and int(flat.max()) > 4 * flat.size:
+        found, place, size = np.unique(flat, return_inverse=True, return_counts=True)
+        return found, place, size
+    counts = np.bincount(flat)
+    found = np.flatnonzero(counts)
+    places = np.zeros(counts.size, np.intp)
+    places[found] = np.arange(found.size)
+    return found, places[flat], counts[found]
 
 
 def match(pairs: Overlaps, threshold: float = MATCH_IOU) -> np.ndarray:
