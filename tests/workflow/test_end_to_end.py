@@ -105,11 +105,3 @@ def test_report_is_packed_with_the_pages(demo):
     assert "report/report.html" in names
     assert any(name.endswith("/index.html") for name in names)
     assert sum(name.endswith(".png") for name in names) >= 10
-
-
-def test_one_lost_store_is_made_again_alone(demo):
-    shard = sorted(path.stem for path in demo.folder.glob("results/crops/*.zarr"))[0]
-    kept = demo.folder / "kept.zarr"
-    (demo.folder / f"results/crops/{shard}.zarr").rename(kept)
-    assert demo.planned()["crop"] == 1
-    kept.rename(demo.folder / f"results/crops/{shard}.zarr")

@@ -192,7 +192,7 @@ rule build_site:
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
         crops=per_shard("results/crops/{shard}.zarr"),
-        summaries=run_summaries,
+        summaries=ancient(run_summaries),
         segmentation=segmentation_scores,
         weights="resources/weights.tsv",
         gene_sets=config["biology"]["gene_sets"].values(),
