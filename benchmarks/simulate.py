@@ -32,6 +32,9 @@ from wherein.simulate.shard import write_images  # noqa: E402
 from wherein.simulate.spec import FULL_SCALE, FieldSpec, held_out_seed  # noqa: E402
 from wherein.simulate.yeast import draw_yeast  # noqa: E402
 
+PROTEINS = 60
+"""Enough that every class is shown, in every mode."""
+
 STEPS = ("drawing", "optics", "writing", "truth")
 LIMIT = ("blur", "poisson", "plain_writing")
 
@@ -54,7 +57,8 @@ class Clock:
 
 def planned(number: int, mode: str, fields: int, field_px: int) -> list[FieldSpec]:
     """Specs of good fields of a held-out source, in the random order of its table."""
-    source = {"kind": "simulated", "mode": mode, "field_px": field_px, "faults": 0, "seed": held_out_seed(number)}
+    source = {"kind": "simulated", "mode": mode, "field_px": field_px, "seed": held_out_seed(number)}
+    source |= {"proteins": PROTEINS, "faults": 0}
     fill_defaults(source, schema()["$defs"]["simulated_source"])
     plan = plan_source("benchmark", source)
     if fields > len(plan.specs):

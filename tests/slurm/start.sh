@@ -14,7 +14,8 @@ if [[ $(id -u) -ne 0 ]]; then
 fi
 
 host=$(hostname -s)
-cores=$(nproc)
+# more cores than there are, so that jobs of one wave run side by side, as on a cluster
+cores=$(($(nproc) * 4))
 memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
 state=/var/lib/slurm-tests
 install -d -m 755 /etc/slurm /run/slurm "$state/ctld" "$state/d"
@@ -47,6 +48,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_min_interval=200000
 MinJobAge=3600
 ReturnToService=2
+SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP

@@ -17,7 +17,7 @@ SMALL = {
     "sources": {
         "small": {
             "kind": "simulated",
-            "proteins": 6,
+            "proteins": 4,
             "fields_per_protein": 1,
             "controls": 0,
             "faults": 0,
@@ -25,7 +25,7 @@ SMALL = {
             "pixel_size_um": 0.24,
         }
     },
-    "shards": {"fields": 4},
+    "shards": {"fields": 2},
     "device": "auto",
     "models": {"gapnet-pl-untrained": {"kind": "gapnet-pl", "level": "cell", "weights": "untrained"}},
     "biology": {"gene_sets": {}},
@@ -65,7 +65,8 @@ def test_profile_runs_to_the_end_and_gpu_jobs_get_different_devices(slurm, tmp_p
         house.snakemake(
             "--profile", "slurm", "--configfile", "small.yaml",
             "--slurm-no-account", "--slurm-status-command", "squeue",
-            "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10",
+            "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3",
+            "--latency-wait", "10",
         )  # fmt: skip
     finally:
         stop.set()

@@ -85,8 +85,9 @@ def test_the_same_spec_gives_the_same_drawing(spec, drawing):
         np.testing.assert_array_equal(again.density[role], image)
 
 
-def test_the_protein_changes_neither_cells_nor_reference(spec, drawing):
-    other = draw_yeast(replace(spec, gene_seed=5, locations=("nucleus",)))
+@pytest.mark.parametrize("place", sorted(set(PATTERNS) - {"cytosol"}))
+def test_the_protein_changes_neither_cells_nor_reference(spec, drawing, place):
+    other = draw_yeast(replace(spec, gene_seed=5, locations=(place,)))
     np.testing.assert_array_equal(other.cell, drawing.cell)
     np.testing.assert_array_equal(other.density["reference"], drawing.density["reference"])
     assert (other.density["protein"] != drawing.density["protein"]).any()

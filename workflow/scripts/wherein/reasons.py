@@ -27,7 +27,7 @@ FIELD_REASONS = {
     "channel_mismatch": "a channel does not fit the others: it comes from another field",
     "overridden": "a curator's word in config/overrides.tsv",
 }
-"""Reasons of the stage qc, in the order in which they are tried: one that makes later measures moot goes before them."""
+"""Reasons of the stage qc, in the order in which they are tried: one that makes later measures moot goes first."""
 
 UNDECODABLE_REASONS = (
     "missing_file",

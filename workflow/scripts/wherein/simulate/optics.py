@@ -34,6 +34,16 @@ TRANSMITTED = ("brightfield",)
 BACKGROUND_UM = 25.0
 """Width of the clouds in the unspecific background."""
 
+TO_THE_RED, TO_THE_BLUE = 1.0, 0.25
+"""Share of `Imaging.bleed_through` by the side of the neighbour: a dye's tail reaches far to the red, little to the
+blue."""
+
+PROTEIN_SPILL = 0.2
+"""What of its bleed-through the protein's light keeps: marker channels are taken one after another, each with light
+that hardly excites the protein's dye. With all of it (1.0), a regression on the markers' texture tells the protein's
+class up to 1 point above chance on fields of 26 micrometres, with three times as much up to 5; larger fields tell more.
+"""
+
 
 def image_channels(density: dict[str, np.ndarray], spec: FieldSpec) -> dict[str, np.ndarray]:
     """Take the picture of a drawn field.
@@ -96,15 +106,15 @@ def shading(shape: tuple[int, ...], imaging: Imaging) -> np.ndarray:
 
 
 def bleed_through(light: dict[str, np.ndarray], spec: FieldSpec) -> dict[str, np.ndarray]:
-    """Let each fluorescent channel see a share of its spectral neighbours' light."""
+    """Let each fluorescent channel see a share of its spectral neighbours' light, of the protein's less."""
     dyes = sorted((WAVELENGTH_UM[dye_of(role, spec)], role) for role in light if dye_of(role, spec) not in TRANSMITTED)
     order = [role for _, role in dyes]
     share = spec.imaging.bleed_through
     seen = dict(light)
-    for one, other in pairwise(order):
-        # a dye's tail reaches far to the red and little to the blue
-        seen[other] = cv2.addWeighted(seen[other], 1.0, light[one], share, 0.0)
-        seen[one] = cv2.addWeighted(seen[one], 1.0, light[other], share / 4, 0.0)
+    for bluer, redder in pairwise(order):
+        for one, other, side in ((bluer, redder, TO_THE_RED), (redder, bluer, TO_THE_BLUE)):
+            spill = share * side * (PROTEIN_SPILL if one == "protein" else 1.0)
+            seen[other] = cv2.addWeighted(seen[other], 1.0, light[one], spill, 0.0)
     return seen
 
 

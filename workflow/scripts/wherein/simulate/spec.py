@@ -89,7 +89,8 @@ class Imaging:
         defocus_um: distance from the plane of focus.
         illumination: loss of light from the brightest point to the field's edge, 0 to 1.
         centre: (y, x) of the brightest point, as shares of the field's height and width.
-        bleed_through: share of each channel's light that its spectral neighbours also see.
+        bleed_through: share of each marker's light that its neighbour to the red also sees; less to the blue, and less
+            of the protein's (`wherein.simulate.optics`).
         gain: camera units for a photo-electron.
         read_noise: standard deviation of the camera's noise, in camera units.
         offset: camera units where there is no light.

@@ -186,7 +186,8 @@ def protein_of(
         structure = PATTERNS[place](here, style, rng)
         mean = float(structure[inside].sum()) / area
         if mean > 1e-5:  # the place may lie beyond the border of the field
-            structure *= np.float32(1 / mean)
+            # never in place: a pattern may be a compartment of the cell itself, which the reference shows too
+            structure = structure * np.float32(1 / mean)
             # a small structure cannot hold all of the protein without outshining every other class
             structure *= np.float32(min(1.0, PEAK / (style.share * float(structure.max()))))
             specific += np.float32(weight) * structure
