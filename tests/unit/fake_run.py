@@ -65,6 +65,7 @@ class FakeRun:
         return {
             "fields": self.path("catalog/fields.parquet"),
             "left_out": self.path("report/left_out.tsv"),
+            "overrides": self.path("report/overrides.tsv"),
             "balance": self.path("report/balance.tsv"),
             "files": self.per_shard("download/{shard}.parquet"),
             "qc": self.per_shard("qc/{shard}.parquet"),
@@ -97,6 +98,9 @@ def write_fake_run(
     write_table(run.path("catalog/fields.parquet"), fields, FIELDS)
     left_out = [("model", "gapnet", "yeast", "needs the role microtubules, er, which the source does not have")]
     _tsv(run.path("report/left_out.tsv"), pd.DataFrame(left_out, columns=["what", "name", "source", "reason"]))
+    words = [("field", fields["field_id"].iloc[0], "relabel", "Nucleoli", "A. Curator", "seen by eye", True)]
+    columns = ["level", "id", "action", "value", "who", "why", "found"]
+    _tsv(run.path("report/overrides.tsv"), pd.DataFrame(words, columns=columns))
     _balance(run, fields)
     kept = cells[cells["status"] == "kept"].reset_index(drop=True)
     _model(run, "classic", "cell", fields, kept, rng)

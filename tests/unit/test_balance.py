@@ -63,7 +63,7 @@ def tables():
     return catalog, files, qc, cells
 
 
-def run(tmp_path, catalog, files, qc, cells):
+def run(tmp_path, catalog, files, qc, cells, overrides=()):
     write_table(tmp_path / "fields.parquet", pd.DataFrame(catalog), FIELDS)
     paths = {"files": [], "qc": [], "cells": []}
     for shard in ("a-0000", "b-0000"):
@@ -80,8 +80,10 @@ def run(tmp_path, catalog, files, qc, cells):
         fields=tmp_path / "fields.parquet",
         **paths,
         left_out=[["model", "gapnet", "b", "no er"]],
+        overrides=overrides,
         balance=tmp_path / "balance.tsv",
         out_left_out=tmp_path / "left_out.tsv",
+        out_overrides=tmp_path / "overrides.tsv",
         summary=tmp_path / "summary.json",
     )
     return pd.read_csv(tmp_path / "balance.tsv", sep="\t")
@@ -193,3 +195,18 @@ def test_what_does_not_add_up_is_told(tmp_path, damage, message):
     with pytest.raises(BalanceError, match=message):
         run(tmp_path, *parts)
     assert not (tmp_path / "balance.tsv").exists()
+
+
+def test_curators_words_are_told_with_whether_they_hit(tmp_path):
+    words = [
+        ["field", "f1", "relabel", "Nucleoli", "A. Curator", "seen"],
+        ["field", "old", "reject", "", "A. Curator", "dust"],
+        ["cell", "f1@v:2", "keep", "", "A. Curator", "whole"],
+        ["cell", "f1@v:99", "reject", "", "A. Curator", "dead"],
+    ]
+    run(tmp_path, *tables(), overrides=words)
+    table = pd.read_csv(tmp_path / "overrides.tsv", sep="\t")
+    assert list(table["found"])[::2] == [True, True]
+    assert not table["found"].iloc[3]
+    notes = json.loads((tmp_path / "summary.json").read_text())["notes"]
+    assert "cell f1@v:99 is decided on, but is not there" in notes

@@ -170,6 +170,8 @@ def test_the_summary_counts_what_lies_there(site):
 
 def test_the_overview_tells_the_balance_and_the_scores(site):
     text = (site / "index.html").read_text(encoding="utf-8")
+    assert "A. Curator" in text
+    assert "relabel: Nucleoli" in text
     assert "does not balance" not in text
     assert "the protein channel uses too little of the source" in text
     assert "needs the role microtubules, er" in text

@@ -9,6 +9,7 @@ rule balance:
         cells=per_shard("results/cells/{shard}.parquet"),
     output:
         left_out="results/report/left_out.tsv",
+        overrides="results/report/overrides.tsv",
         balance=report(
             "results/report/balance.tsv",
             caption="../report/balance.rst",
@@ -28,6 +29,7 @@ rule balance:
         runtime=30,
     params:
         left_out=left_out(config),
+        overrides=[list(word) for word in read_overrides(config["overrides"])],
         code=code_digest("balance"),
     message:
         "Checking that no field and no cell was lost"
@@ -187,6 +189,7 @@ rule build_site:
     input:
         fields="results/catalog/fields.parquet",
         left_out="results/report/left_out.tsv",
+        overrides="results/report/overrides.tsv",
         balance="results/report/balance.tsv",
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),

@@ -13,7 +13,9 @@ if __name__ == "__main__":
         qc=snakemake.input.qc,
         cells=snakemake.input.cells,
         left_out=snakemake.params.left_out,
+        overrides=snakemake.params.overrides,
         balance=snakemake.output.balance,
         out_left_out=snakemake.output.left_out,
+        out_overrides=snakemake.output.overrides,
         summary=snakemake.output.summary,
     )

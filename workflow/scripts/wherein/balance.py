@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from wherein.atomic import atomic_path
+from wherein.overrides import COLUMNS as OVERRIDE_COLUMNS
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, PASSED
 from wherein.summary import stage_summary
 from wherein.tables import read_tables
@@ -16,6 +17,8 @@ from wherein.tables import read_tables
 log = logging.getLogger(__name__)
 
 COLUMNS = ("stage", "source", "item", "reason", "count")
+
+OVERRIDES = (*OVERRIDE_COLUMNS, "found")
 
 LEFT_OUT = ("what", "name", "source", "reason")
 
@@ -34,8 +37,10 @@ def write_balance(
     qc: Sequence[str | Path],
     cells: Sequence[str | Path],
     left_out: Sequence[Sequence[str]],
+    overrides: Sequence[Sequence[str]],
     balance: str | Path,
     out_left_out: str | Path,
+    out_overrides: str | Path,
     summary: str | Path,
 ) -> None:
     """Count what came in, what was kept and what fell to each reason, per stage and source.
@@ -50,23 +55,32 @@ def write_balance(
         qc: results/qc/{shard}.parquet of every shard.
         cells: results/cells/{shard}.parquet of every shard.
         left_out: what the configuration leaves out: what, name, source, reason.
+        overrides: curators' words, in the order of `wherein.overrides.COLUMNS`.
         balance: table to write, results/report/balance.tsv.
         out_left_out: table to write, results/report/left_out.tsv.
+        out_overrides: table to write, results/report/overrides.tsv.
         summary: JSON to write.
 
     Raises:
         BalanceError: a field has no row at a stage or two of them, a reason is unknown, or the sums do not agree.
     """
     with stage_summary(summary, "balance", "run") as report:
+        catalog = read_tables([fields], [*KEY, "source", "shard", "retired_in"])
+        ledger = read_tables(cells, ["cell_id", *KEY, "source", "shard", "status", "reason", "crop_index"])
         rows = balance_rows(
-            catalog=read_tables([fields], [*KEY, "source", "shard", "retired_in"]),
+            catalog=catalog,
             files=read_tables(files, [*KEY, "role", "status", "reason"]),
             qc=read_tables(qc, [*KEY, "source", "status", "reason"]),
-            cells=read_tables(cells, ["cell_id", *KEY, "source", "shard", "status", "reason", "crop_index"]),
+            cells=ledger,
             shards={Path(path).stem for path in qc},
         )
         _write_rows(balance, [COLUMNS, *rows])
         _write_rows(out_left_out, [LEFT_OUT, *left_out])
+        words = words_followed(overrides, catalog, ledger)
+        _write_rows(out_overrides, [OVERRIDES, *words])
+        report.notes += [
+            f"{level} {name} is decided on, but is not there" for level, name, *_, found in words if not found
+        ]
         cells_in = sum(row[4] for row in rows if row[2] == "cells" and row[3] == "in")
         report.counts = {"in": cells_in, "kept": cells_in}
         report.notes += [f"{what} {name} leaves out source {source}: {why}" for what, name, source, why in left_out]
@@ -190,6 +204,26 @@ def _check_reasons(fate: pd.Series, allowed: set[str], stage: str) -> None:
     unknown = sorted({str(reason) for reason in fate.unique()} - allowed)
     if unknown:
         raise BalanceError(f"{stage}: unknown reason {', '.join(unknown)}; known are {', '.join(sorted(allowed))}")
+
+
+def words_followed(
+    overrides: Sequence[Sequence[str]], catalog: pd.DataFrame, cells: pd.DataFrame
+) -> list[list[str | bool]]:
+    """Curators' words, and whether what they name is there.
+
+    Args:
+        overrides: level, id, action, value, who, why.
+        catalog: field_id, retired_in.
+        cells: cell_id.
+
+    Returns:
+        The same rows, each with True if its field is in the catalog or its cell in the ledger.
+    """
+    there = {
+        "field": set(catalog["field_id"][catalog["retired_in"].isna()]),
+        "cell": set(cells["cell_id"]) if len(cells) else set(),
+    }
+    return [[*word, word[1] in there[word[0]]] for word in overrides]
 
 
 def _write_rows(path: str | Path, rows: Iterable[Sequence[object]]) -> None:

@@ -194,6 +194,7 @@ def _content(
             for name, found in run.segmentation.items()
             if isinstance(found, dict) and "recall" in found
         ],
+        "overrides": run.overrides.astype(object).where(run.overrides.notna(), "").to_dict("records"),
         "left_out": run.left_out.fillna(UNKNOWN_HERE).to_dict("records"),
         "credits": attributions(run, sources, inputs),
         "stages": stages(run.summaries),

@@ -57,6 +57,7 @@ class RunTables:
         judged: one row a current field version, with its verdict and a column `protein` (name, `controls` or null).
         ledger: one row an outlined cell of a current field version, with `protein`, `cell_line` and `control`.
         left_out: what this run leaves out and why.
+        overrides: curators' words, and whether what they name was found.
         balance: how many came in, were kept and fell to each reason.
         summaries: of every job.
         segmentation: scores of the outlines; empty without truth.
@@ -66,6 +67,7 @@ class RunTables:
     judged: pd.DataFrame
     ledger: pd.DataFrame
     left_out: pd.DataFrame
+    overrides: pd.DataFrame
     balance: pd.DataFrame
     summaries: list[dict[str, Any]]
     segmentation: dict[str, Any]
@@ -96,6 +98,7 @@ def read_run(inputs: dict[str, Any], models: dict[str, Any]) -> RunTables:
         judged=judged,
         ledger=ledger,
         left_out=read_tsv(inputs["left_out"]),
+        overrides=read_tsv(inputs["overrides"]),
         balance=read_tsv(inputs["balance"]),
         summaries=[_json(path) for path in paths_of(inputs, "summaries")],
         segmentation=_json(segmentation[0]) if segmentation else {},
