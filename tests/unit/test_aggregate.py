@@ -3,13 +3,13 @@ import pytest
 from fake_embeddings import Run
 from wherein.analysis.aggregate import (
     NORMAL_MAD,
-    EmbeddingError,
     fit_scale,
     group_means,
     protein_name,
     read_units,
     scaled_units,
 )
+from wherein.embeddings import EmbeddingError
 from wherein.tables import write_table, write_vectors
 
 

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from drawn_shard import LOCATIONS, PLACES, draw_shard
 from wherein import tables
+from wherein.embeddings import read_embeddings
 from wherein.labels import vocabulary
 from wherein.metrics.classification import macro_f1
 from wherein.models import classifier
 from wherein.models.embed import embed_shard
-from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, read_units, with_words
+from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, with_words
 from wherein.models.truth import drawn_labels
 from wherein.settings import check_config
 from wherein.split import split_run
@@ -225,11 +226,11 @@ def test_sources_with_other_roles_share_dimensions(tmp_path):
     config = configured()
     for shard in (four, two):
         embed_shard(**shard.embed_arguments(config["models"]["m"]))
-    units, vectors, names, notes = read_units([four.path("embeddings"), two.path("embeddings")])
+    units, vectors, names, _, notes = read_embeddings([four.path("embeddings"), two.path("embeddings")])
     assert len(units) == len(vectors) == 4 * len(PLACES)
     assert "pearson_nucleus" in names
     assert "pearson_er" not in names
-    assert notes == ["dimensions that only some sources have were left out: pearson_er, pearson_microtubules"]
+    assert notes == ["features that only some sources have were left out: pearson_er, pearson_microtubules"]
     own, _ = tables.read_vectors([two.path("embeddings")])
     assert units["unit_id"].tolist()[-len(PLACES) :] == own["unit_id"].tolist()
     assert len(first) + len(second) == 4

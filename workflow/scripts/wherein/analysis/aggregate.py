@@ -1,7 +1,7 @@
 """Embeddings of all shards as one matrix on one scale, and their means over proteins."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wherein.tables import current_fields, read_metadata, read_tables, read_vectors
+from wherein.embeddings import read_embeddings
+from wherein.tables import current_fields, read_metadata, read_tables
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +22,6 @@ ROUNDING = 1e-6
 
 FIELD_COLUMNS = ("source", "genes", "ensembl_ids", "labels", "reagent", "sample", "cell_line", "control")
 """What the catalog says of a field and units carry on."""
-
-
-class EmbeddingError(ValueError):
-    """Embeddings of a model that cannot stand in one matrix."""
 
 
 @dataclass
@@ -101,7 +98,7 @@ def read_units(
     Raises:
         EmbeddingError: shards have no feature in common.
     """
-    units, vectors, features, named, notes = _read_embeddings(embeddings)
+    units, vectors, features, named, notes = read_embeddings(embeddings)
     said = [read_metadata(path).get("level") for path in embeddings]
     level = level or next((found for found in said if found), "cell")
     key = ["field_id", "version"]
@@ -129,39 +126,6 @@ def read_units(
     table["control"] = table["control"].eq(True)
     dropped = {str(name): int(count) for name, count in reason[~kept].value_counts().items()}
     return Units(table, vectors[kept], features, named, level, dropped, notes)
-
-
-def _read_embeddings(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, np.ndarray, list[str], bool, list[str]]:
-    """Units, vectors, names of the features that all shards have, whether the model names them, and notes."""
-    tables, parts, names = [], [], []
-    for path in paths:
-        units, vectors = read_vectors([path])
-        if len(units):
-            tables.append(units)
-            parts.append(vectors)
-            names.append([str(name) for name in read_metadata(path).get("dimensions") or []])
-    if not tables:
-        return pd.DataFrame(columns=["unit_id", "field_id", "version"]), np.zeros((0, 0), np.float32), [], False, []
-    units = pd.concat(tables, ignore_index=True)
-    named = all(len(own) == part.shape[1] for own, part in zip(names, parts, strict=True))
-    if not named:
-        widths = sorted({part.shape[1] for part in parts})
-        if len(widths) > 1:
-            raise EmbeddingError(
-                f"shards have vectors of {', '.join(map(str, widths))} features without names, so that they cannot be "
-                "put side by side: run the sources with different roles as separate models"
-            )
-        return units, np.concatenate(parts), [f"f{index:04d}" for index in range(widths[0])], False, []
-    shared = [name for name in names[0] if all(name in own for own in names)]
-    if not shared:
-        raise EmbeddingError(
-            "shards have no feature in common: run the sources with different roles as separate models"
-        )
-    lost = sorted({name for own in names for name in own} - set(shared))
-    notes = [f"features that only some sources have were left out: {', '.join(lost)}"] if lost else []
-    columns = [[own.index(name) for name in shared] for own in names]
-    together = np.concatenate([part[:, column] for part, column in zip(parts, columns, strict=True)])
-    return units, together, shared, True, notes
 
 
 def protein_name(genes: Any, ensembl_ids: Any) -> str | None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from wherein import tables
 from wherein.atomic import write_json
+from wherein.embeddings import read_embeddings
 from wherein.labels import NEGATIVE, Vocabulary, vocabulary
 from wherein.metrics import classification
 from wherein.models.classifier import out_of_fold
@@ -69,7 +70,7 @@ def evaluate_model(
         level = settings["level"]
         own = next((found for found in map(tables.read_metadata, predictions) if found.get("classes")), None)
         words = vocabulary(own["vocabulary"] if own else evaluation["vocabulary"])
-        units, vectors, dimensions, notes = read_units(embeddings)
+        units, vectors, dimensions, _, notes = read_embeddings(embeddings)
         units, keep = with_labels(units, fields, split)
         units, told = with_words(units, relabelled)
         notes += told
@@ -103,35 +104,6 @@ def evaluate_model(
         missing = len(keep) - int(keep.sum())
         report.counts = {"in": len(keep), "kept": len(scored.units), **({"retired": missing} if missing else {})}
         report.notes += notes
-
-
-def read_units(embeddings: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str]]:
-    """Vectors of all shards side by side.
-
-    Args:
-        embeddings: tables of vectors.
-
-    Returns:
-        units: unit_id, field_id, version.
-        vectors: (N, D) float32, the dimensions that all shards with units have, NaN where unknown.
-        dimensions: their D names.
-        notes: which dimensions were left out.
-    """
-    units, parts, names = [], [], []
-    for path in embeddings:
-        found, vectors = tables.read_vectors([path])
-        if len(found):
-            units.append(found)
-            parts.append(vectors)
-            own = tables.read_metadata(path).get("dimensions") or []
-            names.append(own or [f"f{number:04d}" for number in range(vectors.shape[1])])
-    if not units:
-        return pd.DataFrame(columns=["unit_id", *KEY]), np.zeros((0, 0), np.float32), [], ["no unit has a vector"]
-    shared = [name for name in names[0] if all(name in own for own in names)]
-    lost = sorted({name for own in names for name in own} - set(shared))
-    notes = [f"dimensions that only some sources have were left out: {', '.join(lost)}"] if lost else []
-    columns = [part[:, [own.index(name) for name in shared]] for part, own in zip(parts, names, strict=True)]
-    return pd.concat(units, ignore_index=True), np.concatenate(columns), shared, notes
 
 
 def with_labels(units: pd.DataFrame, fields: str, split: str) -> tuple[pd.DataFrame, np.ndarray]:
