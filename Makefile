@@ -23,7 +23,7 @@ demo: setup
 	@echo "Done. Open report.html in report.zip, or results/report/site/index.html."
 
 test: lint
-	$(RUN) python -m pytest -n 2 --dist loadfile
+	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(RUN) ruff check workflow tests benchmarks

@@ -1,4 +1,4 @@
-"""How well quality control finds bad fields, and what it costs beside Paper 1's own steps.
+"""How well quality control finds bad fields, and what it costs beside the steps of Ouyang et al. 2019.
 
 Fields are drawn from held-out seeds: good ones, and every kind of fault at three severities. Prints a table and, last,
 one JSON line.
@@ -60,7 +60,7 @@ def planned(seed: int, mode: str, good: int, each: int, field_px: int) -> tuple[
 
 
 def judged(specs: list[FieldSpec], fields: pd.DataFrame, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Draw, write, read and judge each field; seconds of reading, of quality control and of Paper 1's own steps."""
+    """Draw, write, read and judge each field; seconds of reading, of quality control and of the published steps."""
     for number, spec in enumerate(specs, start=1):
         with tempfile.TemporaryDirectory() as folder:
             files = pd.DataFrame(write_images(draw(spec), spec, "v", Path(folder), Path(folder)))
@@ -90,7 +90,7 @@ def judged(specs: list[FieldSpec], fields: pd.DataFrame, settings: dict[str, Any
 
 
 def steps_of_paper(planes: dict[str, np.ndarray], pixel_size_um: float) -> int:
-    """Paper 1's count and contrast check with scikit-image, as its methods name them."""
+    """Count and contrast check of Ouyang et al. 2019 with scikit-image, as its methods name them."""
     smooth = gaussian(planes["microtubules"], 0.4 / pixel_size_um)
     mask = remove_small_objects(smooth > threshold_otsu(smooth), max_size=int(51.2 / pixel_size_um**2))
     is_low_contrast(planes["protein"], fraction_threshold=0.2, upper_percentile=99.99)

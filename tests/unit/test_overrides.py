@@ -66,8 +66,17 @@ def test_one_thing_is_decided_once(words):
 def test_missing_columns_are_told(words):
     with pytest.raises(ValueError, match="column why is missing"):
         read_overrides(words(head="level\tid\taction\tvalue\twho\n"))
-    with pytest.raises(ValueError, match="column level"):
+    with pytest.raises(ValueError, match=r"column level.*found no header"):
         read_overrides(words(head=""))
+    with pytest.raises(ValueError, match=r"found level;id;action;value;who;why; it needs .* separated by tabs"):
+        read_overrides(words(head=HEAD.replace("\t", ";")))
+
+
+def test_another_encoding_is_told_with_the_file(tmp_path):
+    path = tmp_path / "words.tsv"
+    path.write_bytes((HEAD + "field\ta\treject\t\tZoë\tx\n").encode("latin-1"))
+    with pytest.raises(ValueError, match=r"words\.tsv is not written in UTF-8"):
+        read_overrides(str(path))
 
 
 def test_each_stage_gets_the_words_on_its_shard(words):

@@ -165,13 +165,7 @@ def test_a_curator_keeps_and_rejects():
     assert kept["override"] == "ml: seen twice"
     rejected = follow(row("passed", "passed"), [word("reject")])
     assert (rejected["status"], rejected["reason"]) == ("rejected", "overridden")
-    assert follow(row(), [word("keep", "b"), word("keep", "a@" + "1" * 12)]) == row()
-
-
-def test_the_word_on_a_version_goes_first():
-    words = [word("reject", "a@" + "0" * 12), word("keep")]
-    assert follow(row(), words)["reason"] == "overridden"
-    assert follow(row(), words[::-1])["reason"] == "overridden"
+    assert follow(row(), [word("keep", "b")]) == row()
 
 
 def test_nothing_is_kept_that_cannot_be_read():

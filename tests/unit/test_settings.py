@@ -13,6 +13,7 @@ from wherein.settings import (
     ConfigError,
     catalog_settings,
     check_config,
+    check_files,
     check_tables,
     for_source,
     left_out,
@@ -101,7 +102,8 @@ def test_errors_name_the_key_what_was_found_and_what_is_allowed(config, says):
 
 
 def test_a_model_without_its_roles_stops_the_run_or_is_skipped():
-    config = {"sources": {"lab": table()}, "models": {"net": {"kind": "gapnet-pl"}, "classic": {"kind": "classic"}}}
+    net = {"kind": "gapnet-pl", "weights": "untrained"}
+    config = {"sources": {"lab": table()}, "models": {"net": net, "classic": {"kind": "classic"}}}
     sentence = error(copy.deepcopy(config))
     assert "'net' needs the role nucleus, microtubules, er" in sentence
     assert "'lab' does not have (it has protein)" in sentence
@@ -110,6 +112,62 @@ def test_a_model_without_its_roles_stops_the_run_or_is_skipped():
     check_config(config)
     assert models_of_source(config, "lab") == ["classic"]
     assert missing_roles(config, "net", "lab") == ["nucleus", "microtubules", "er"]
+
+
+def test_the_fallback_that_is_named_counts_as_the_role():
+    four = {role: {"path": f"{{field_id}}_{role}.tif"} for role in ("nucleus", "protein", "microtubules", "reference")}
+    net = {"kind": "gapnet-pl", "weights": "untrained"}
+    config = {"sources": {"lab": table(roles=four)}, "models": {"net": net}}
+    assert "needs the role er" in error(copy.deepcopy(config))
+    net["roles"] = {"er": "reference"}
+    check_config(config)
+    assert models_of_source(config, "lab") == ["net"]
+    config["sources"]["lab"]["roles"].pop("reference")
+    assert "needs the role reference" in error(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"kind": "gapnet-pl"}, ["'models.m.weights' is missing", "'untrained'"]),
+        ({"kind": "classic", "weights": "untrained"}, ["'models.m.weights'", "found 'untrained'", "no weights"]),
+        ({"kind": "classic", "roles": {"er": "protein"}}, ["'models.m.roles'", "'er'", "allowed are none"]),
+        (
+            {"kind": "gapnet-pl", "weights": "untrained", "roles": {"dna": "nucleus"}},
+            ["'models.m.roles'", "'dna'", "'nucleus', 'protein', 'microtubules', 'er'"],
+        ),
+    ],
+)
+def test_keys_that_a_kind_of_model_cannot_follow(model, says):
+    sentence = error({"sources": {"demo": {"kind": "simulated"}}, "models": {"m": model}})
+    for part in says:
+        assert part in sentence
+
+
+def test_files_that_cannot_be_had_stop_the_run(tmp_path):
+    own = tmp_path / "weights.tsv"
+    own.write_text((HOUSE / "resources" / "weights.tsv").read_text())
+
+    def told(name: str, **more: object) -> str:
+        models = {"m": {"kind": "gapnet-pl", "weights": name, "missing_roles": "skip"}}
+        config = {"sources": {"demo": {"kind": "simulated"}}, "models": models, **more}
+        check_config(config)
+        try:
+            check_files(config, str(own))
+        except ConfigError as caught:
+            return str(caught)
+        return ""
+
+    assert told("untrained") == ""
+    assert "found 'gapnet'; allowed are 'untrained' and" in told("gapnet")
+    assert "write its path under weights.gapnet-pl-2019" in told("gapnet-pl-2019")
+    assert "no such file" in told("gapnet-pl-2019", weights={"gapnet-pl-2019": str(tmp_path / "none.npz")})
+    assert told("gapnet-pl-2019", weights={"gapnet-pl-2019": str(own)}) == ""
+    assert told("gapnet", sources={"demo": {"kind": "simulated", "mode": "yeast"}}) == ""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "gapnet-pl-2019.npz").touch()
+    assert told("gapnet-pl-2019") == ""
+    assert "'biology.gene_sets.go'" in told("untrained", biology={"gene_sets": {"go": str(tmp_path / "none.gmt")}})
 
 
 def test_settings_of_a_source_lie_over_those_of_the_stage():
@@ -149,10 +207,12 @@ def test_the_schema_knows_every_kind_and_every_column():
 
 
 @pytest.mark.parametrize("name", ["config", "opencell", "yeast"])
-def test_ready_runs_run_as_they_are(name):
+def test_ready_runs_run_as_they_are(name, monkeypatch):
+    monkeypatch.chdir(HOUSE)
     config = load(f"config/{name}.yaml")
     check_config(config)
     check_tables(config)
+    check_files(config)
 
 
 def test_a_labs_run_asks_for_the_images_first():

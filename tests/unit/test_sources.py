@@ -227,6 +227,9 @@ def test_one_file_used_twice(folder):
     roles = {role: {"path": "{file}", "channel": None, "z": "max"} for role in ROLES}
     table = "field_id,file\na,a_nucleus.tif\n"
     assert "a_nucleus.tif is used twice, see" in told(config(folder, table, roles=roles))
+    spelled = table.replace("a_nucleus.tif", "./a_nucleus.tif", 1)
+    assert spelled != table
+    assert "a_nucleus.tif is used twice, see" in told(config(folder, spelled, roles=roles))
     roles["protein"]["channel"] = 1
     roles["nucleus"]["channel"] = 0
     check_tables(config(folder, table, roles=roles))

@@ -97,7 +97,7 @@ def _imports(path: Path, scripts: Path) -> tuple[Path, ...]:
 
 @cache
 def _tree(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _parsed(path)  # changed in place: what goes holds no imports, and parsing twice would double the wait
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

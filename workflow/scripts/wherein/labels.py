@@ -13,11 +13,11 @@ FOLDER = Path(__file__).resolve().parents[3] / "resources" / "vocabularies"
 VOCABULARIES = ("hpa32", "hpa31", "hpa28", "hpa19", "gapnet13", "opencell17", "yeast17")
 """Every vocabulary.
 
-`hpa32`: the 32 annotated locations that Paper 1 (Methods, dataset assembly) starts from; `hpa28`: its 28 competition
-classes; `hpa19`: the 19 classes of Paper 0 (Methods, label processing); `hpa31`: the outputs of SubCell; `gapnet13`:
-the 13 major organelles of Paper 3; `opencell17`: OpenCell's annotation names; `yeast17`: the classes of Chong et al.
-(2015) that Paper 2 and DeepLoc use. The last row of each table, without a class, holds the terms that were published
-and have no class in this vocabulary.
+`hpa32`: the 32 annotated locations that Ouyang et al. 2019 (Methods, dataset assembly) start from; `hpa28`: their 28
+competition classes; `hpa19`: the 19 classes of Le et al. 2022 (Methods, label processing); `hpa31`: the outputs of
+SubCell; `gapnet13`: the 13 major organelles of Rumetshofer et al. 2019; `opencell17`: OpenCell's annotation names;
+`yeast17`: the classes of Chong et al. 2015 that Lu et al. 2019 and DeepLoc use. The last row of each table, without a
+class, holds the terms that were published and have no class in this vocabulary.
 """
 
 NEGATIVE = "Negative"

@@ -45,7 +45,8 @@ def read_overrides(path: str | None) -> tuple[Override, ...]:
         The decisions, in the order of the table.
 
     Raises:
-        ValueError: a column is missing, a word is not allowed, or one thing is decided twice.
+        ValueError: the file is no table in UTF-8, a column is missing, a word is not allowed, or one thing is decided
+            twice.
     """
     if not path:
         return ()
@@ -55,16 +56,22 @@ def read_overrides(path: str | None) -> tuple[Override, ...]:
 
 @lru_cache(maxsize=4)
 def _read(path: str, _mtime_ns: int, _size: int) -> tuple[Override, ...]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [
-            (number, [cell.strip() for cell in cells])
-            for number, cells in enumerate(csv.reader(file, delimiter="\t"), start=1)
-            if any(cells) and not cells[0].startswith("#")
-        ]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [
+                (number, [cell.strip() for cell in cells])
+                for number, cells in enumerate(csv.reader(file, delimiter="\t"), start=1)
+                if any(cells) and not cells[0].startswith("#")
+            ]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not written in UTF-8 ({error.reason}); save it as text in UTF-8") from error
     header = rows[0][1] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
-        raise ValueError(f"{path}: column {', '.join(missing)} is missing; it needs {', '.join(COLUMNS)}")
+        raise ValueError(
+            f"{path}: column {', '.join(missing)} is missing; found {', '.join(header) or 'no header'}; it needs "
+            f"{', '.join(COLUMNS)}, separated by tabs"
+        )
     found: list[Override] = []
     seen: dict[tuple[str, str, bool], int] = {}
     for number, cells in rows[1:]:

@@ -173,7 +173,7 @@ def comparable(roles: Iterable[str], control: bool, options: dict[str, Any]) -> 
 
 
 def follow(row: Row, overrides: Sequence[Override]) -> Row:
-    """Apply a curator's word to a judged field; what is said of a version goes before what is said of the field.
+    """Apply a curator's word to a judged field.
 
     Args:
         row: a row of results/qc/{shard}.parquet.
@@ -182,11 +182,9 @@ def follow(row: Row, overrides: Sequence[Override]) -> Row:
     Returns:
         The row, with `override` and the status that follows. A field that cannot be read stays failed.
     """
-    version = f"{row['field_id']}@{row['version']}"
-    words = sorted((word for word in overrides if word.id in (row["field_id"], version)), key=lambda word: word.id)
-    if not words or row["status"] == FAILED:
+    word = next((word for word in overrides if word.id == row["field_id"]), None)
+    if word is None or row["status"] == FAILED:
         return row
-    word = words[-1]
     said = f"{word.who}: {word.why}"
     if word.action == "reject":
         return {**row, "status": REJECTED, "reason": "overridden", "detail": said, "override": said}

@@ -235,7 +235,7 @@ def sharpness(plane: np.ndarray) -> float:
 
 def _channel_index(image: Image, axis: str, path: str, channel: str | None) -> int:
     count = image.length(axis)
-    names = f" ({', '.join(image.channels)})" if image.channels else ""
+    names = f" ({', '.join(image.channels)})" if any(image.channels) else ""
     if channel is None:
         if count == 1:
             return 0

@@ -9,6 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from wherein.models.weights import read_weights
 from wherein.sources.check import check_tables as check_tables
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
@@ -49,9 +50,10 @@ def check_config(config: dict[str, Any]) -> None:
     for name, source in config["sources"].items():
         for stage in STAGES_BY_SOURCE:
             check_overlay(name, stage, source[stage])
-    for model in config["models"]:
+    for name, model in config["models"].items():
+        check_model(name, model)
         for source in config["sources"]:
-            check_roles(config, model, source)
+            check_roles(config, name, source)
 
 
 def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
@@ -59,6 +61,62 @@ def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
     errors = list(Draft202012Validator(schema()["$defs"][stage]).iter_errors(settings))
     if errors:
         raise ConfigError(sentence(best_match(errors), f"sources.{source}.{stage}"))
+
+
+def check_model(name: str, model: dict[str, Any]) -> None:
+    """Check what the schema cannot: keys of a model that its kind has no use for, or cannot do without."""
+    network = model["kind"] != "classic"
+    if network and model["weights"] is None:
+        raise ConfigError(
+            f"configuration key 'models.{name}.weights' is missing; it must be given: a name in resources/weights.tsv, "
+            "or 'untrained' for random ones"
+        )
+    if not network and model["weights"] is not None:
+        raise ConfigError(
+            f"configuration key 'models.{name}.weights': found {model['weights']!r}; a model of the kind "
+            f"{model['kind']!r} has no weights: leave the key out"
+        )
+    inputs = ROLES_OF_KIND[model["kind"]]["needs"] if network else ()
+    unknown = [role for role in model["roles"] or {} if role not in inputs]
+    if unknown:
+        raise ConfigError(
+            f"configuration key 'models.{name}.roles': found the input {', '.join(map(repr, unknown))}; allowed are "
+            f"{', '.join(map(repr, inputs)) or 'none'}"
+        )
+
+
+def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") -> None:
+    """Check that the gene sets are there, and that the weights of every model with a source to work on can be had.
+
+    Args:
+        config: the checked configuration, with defaults.
+        table: the table of published weights; what was fetched lies beside it in `weights/`.
+
+    Raises:
+        ConfigError: a file is not there, the weights are not in the table, or nothing says where their file is.
+    """
+    for name, path in config["biology"]["gene_sets"].items():
+        if not Path(path).is_file():
+            raise ConfigError(f"configuration key 'biology.gene_sets.{name}': found {path!r}; there is no such file")
+    for model, settings in config["models"].items():
+        name = settings["weights"]
+        if name in (None, "untrained") or not any(not missing_roles(config, model, own) for own in config["sources"]):
+            continue
+        known = {row.name: row for row in read_weights(table).values() if row.kind == settings["kind"]}
+        if name not in known:
+            raise ConfigError(
+                f"configuration key 'models.{model}.weights': found {name!r}; allowed are 'untrained' and the names in "
+                f"{table}: {', '.join(map(repr, known))}"
+            )
+        local = config["weights"].get(name)
+        if local and not Path(local).exists():
+            raise ConfigError(f"configuration key 'weights.{name}': found {local!r}; there is no such file")
+        if not (local or known[name].url or (Path(table).parent / "weights" / f"{name}.npz").exists()):
+            raise ConfigError(
+                f"model {model!r} needs the weights {name!r}, which have no URL in {table}: get the file "
+                f"({known[name].bytes} bytes, sha256 {known[name].sha256}) and write its path under weights.{name}, "
+                "or leave the model out"
+            )
 
 
 def sentence(error: ValidationError, prefix: str = "") -> str:
@@ -142,9 +200,12 @@ def roles_of_source(source: dict[str, Any]) -> tuple[str, ...]:
 
 
 def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
-    """Roles that a model needs and a source lacks."""
+    """Roles that a model needs, or is to be fed in place of them, and a source lacks."""
     have = roles_of_source(config["sources"][source])
-    return [role for role in ROLES_OF_KIND[config["models"][model]["kind"]]["needs"] if role not in have]
+    settings = config["models"][model]
+    fed = settings["roles"] or {}
+    needs = dict.fromkeys(fed.get(role, role) for role in ROLES_OF_KIND[settings["kind"]]["needs"])
+    return [role for role in needs if role not in have]
 
 
 def check_roles(config: dict[str, Any], model: str, source: str) -> None:

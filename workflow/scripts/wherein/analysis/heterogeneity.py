@@ -88,7 +88,8 @@ def measure_heterogeneity(
         write_tsv(heterogeneity, proteins, COLUMNS)
         of_fields = field_rows(table, kept_cells(cells, fields), units.level, settings)
         write_tsv(by_field, of_fields, FIELD_COLUMNS)
-        told.notes += missing_judgements(proteins, of_fields, settings)
+        if units.level == "cell":
+            told.notes += missing_judgements(proteins, of_fields, settings)
         told.extra = {"significant": int((pd.to_numeric(proteins["q"]) <= 0.05).sum())}
 
 

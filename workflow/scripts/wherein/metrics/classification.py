@@ -12,9 +12,9 @@ from scipy.stats import rankdata
 def class_scores(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     """Precision, recall and F1 of each class.
 
-    precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN) (Paper 1, Methods, scoring). F1 is
-    0 where a class that exists is never predicted rightly; precision is NaN where the class is never predicted, recall
-    and F1 where no unit has it.
+    precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN) (Ouyang et al. 2019, Methods,
+    scoring). F1 is 0 where a class that exists is never predicted rightly; precision is NaN where the class is never
+    predicted, recall and F1 where no unit has it.
 
     Args:
         truth: (N, K) bool.
@@ -33,7 +33,7 @@ def class_scores(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
 
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 over the classes that some unit has (Paper 1's measure); NaN where there is none."""
+    """Mean F1 over the classes that some unit has (the measure of Ouyang et al. 2019); NaN where there is none."""
     f1 = class_scores(truth, predicted)["f1"].dropna()
     return float(f1.mean()) if len(f1) else float("nan")
 
@@ -85,8 +85,9 @@ def auc(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None)
 def ratio_thresholds(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The threshold of each class at which as many units are predicted to have it as do.
 
-    The winners of Paper 1's competition chose theirs by the label ratio of the training set (Methods, team 1). The
-    threshold of highest F1 is no good choice for a class that is hard to tell: it predicts the class for every unit.
+    The winners of the competition of Ouyang et al. 2019 chose theirs by the label ratio of the training set (Methods,
+    team 1). The threshold of highest F1 is no good choice for a class that is hard to tell: it predicts the class for
+    every unit.
 
     Args:
         truth: (N, K) bool.

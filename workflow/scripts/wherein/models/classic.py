@@ -1,4 +1,4 @@
-"""The classic features of Paper 2 (methods, features for human cells): intensity, correlation and texture.
+"""The classic features of Lu et al. 2019 (methods, features for human cells): intensity, correlation and texture.
 
 For one cell: sum, mean and standard deviation of the protein over the cell's pixels; Pearson correlation of the protein
 with every marker; Haralick's texture measures of the protein at several distances. A vector has one dimension for each
@@ -122,7 +122,7 @@ def shrink(plane: np.ndarray, mask: np.ndarray, factor: float) -> tuple[np.ndarr
 def grey_levels(plane: np.ndarray, mask: np.ndarray, levels: int) -> np.ndarray:
     """Divide a cell's own range into grey levels, 1 to `levels`; 0 outside the mask.
 
-    The range is the cell's own, as Paper 2 rescales every crop, so that exposure does not count as texture.
+    The range is the cell's own, as Lu et al. 2019 rescale every crop, so that exposure does not count as texture.
 
     Args:
         plane: (H, W) intensities.

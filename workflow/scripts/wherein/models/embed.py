@@ -169,7 +169,8 @@ def embed_classic(pixels: Shard, settings: Mapping[str, Any]) -> Embedded:
             vectors.append(classic.cell_features(image, whole, pixels.roles, size, *texture))
     table = np.stack(vectors) if vectors else np.zeros((0, len(names)), np.float32)
     units = pixels.units[["unit_id", *KEY]]
-    return Embedded(units, table, None, {"dimensions": names, "roles": pixels.roles, "weights_sha256": None})
+    metadata = {"dimensions": names, "roles": pixels.roles, "weights": None, "weights_sha256": None}
+    return Embedded(units, table, None, {**metadata, "normalization": "none"})
 
 
 def embed_gapnet(
@@ -177,9 +178,10 @@ def embed_gapnet(
 ) -> Embedded:
     """GapNet-PL's 256-dimensional vector and, with published weights, its 13 probabilities of every unit.
 
-    A field is cut into patches that cover it; its vector and its probabilities are the means over them (Paper 3,
-    methods). A cell is its crop. Either is brought to mean 0 and standard deviation 1 by the mean and deviation of the
-    cell's whole field, since that is what the network was trained on; a crop's own would hide how bright the cell is.
+    A field is cut into patches that cover it; its vector and its probabilities are the means over them (Rumetshofer et
+    al. 2019, methods). A cell is its crop. Either is brought to mean 0 and standard deviation 1 by the mean and
+    deviation of the cell's whole field, since that is what the network was trained on; a crop's own would hide how
+    bright the cell is.
 
     Args:
         pixels: the shard.
@@ -196,9 +198,6 @@ def embed_gapnet(
     network = gapnet.published(weights) if weights else gapnet.untrained(settings["seed"])
     swapped = settings["roles"] or {}
     inputs = [swapped.get(name, name) for name in gapnet.INPUTS]
-    unknown = sorted(set(swapped) - set(gapnet.INPUTS))
-    if unknown:
-        raise ValueError(f"model input {', '.join(unknown)}: gapnet-pl has {', '.join(gapnet.INPUTS)}")
     if settings["level"] == "cell":
         stream = _cell_batches(pixels, inputs, settings)
         vectors, probabilities = gapnet.run(network, stream, where)

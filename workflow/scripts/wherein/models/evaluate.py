@@ -3,7 +3,7 @@
 A model that predicts locations itself (a network with published weights) is scored as it is, in its own vocabulary. For
 any other, a classifier is trained on its vectors: for each gene_fold on the units of all other folds, so that every
 labelled unit gets its probabilities from a classifier that saw neither its gene nor a near-duplicate of its field. The
-hand-crafted baseline of Paper 1 (Loc-CAT) is such a classifier on the vectors of `classic`.
+hand-crafted baseline of Ouyang et al. 2019 (Loc-CAT) is such a classifier on the vectors of `classic`.
 """
 
 import logging

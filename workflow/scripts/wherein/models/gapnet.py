@@ -1,4 +1,4 @@
-"""GapNet-PL (Paper 3): global average pooling over three depths of a small SELU network, for 13 locations.
+"""GapNet-PL (Rumetshofer et al. 2019): global average pooling over three depths of a SELU network, for 13 locations.
 
 The published network was trained in TensorFlow, whose SAME padding puts the odd pixel at the end; torch's own padding
 puts it at the start, which shifts every map by a pixel and changes the predictions. So padding is written out here.
@@ -29,7 +29,8 @@ CONVOLUTIONS = (
     (128, 128, 1),
     (128, 128, 1),
 )
-"""Input channels, output channels and stride of the 3 x 3 convolutions (Paper 3, figure 3 and the released code)."""
+"""Input channels, output channels and stride of the 3 x 3 convolutions (Rumetshofer et al. 2019, figure 3, and the
+released code)."""
 
 POOLED = (1, 5)
 """Convolutions (counted from 1) after which the map is halved by its maximum."""

@@ -1,4 +1,4 @@
-"""How many cells a field has: counted on a marker channel as in Paper 1, or on the nucleus channel."""
+"""How many cells a field has: counted on a marker channel as in Ouyang et al. 2019, or on the nucleus channel."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class Nuclei(NamedTuple):
 def count_marker(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> int:
     """Count cells on a marker channel: Gaussian, Otsu, objects of some size, none at the border.
 
-    Paper 1 (Ouyang et al. 2019), Methods, dataset assembly: microtubules channel, objects under 8,000 px of 0.08 um
+    Ouyang et al. 2019, Methods, dataset assembly: microtubules channel, objects under 8,000 px of 0.08 um
     removed, cells at the border left out. Touching cells count as one.
 
     Args:

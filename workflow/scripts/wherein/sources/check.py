@@ -175,7 +175,8 @@ class TableCheck:
             if path is None:
                 continue
             paths.append(path)
-            key = path + suffix
+            # spelled in another way it is still the same file; most paths have no need of it
+            key = (os.path.normpath(path) if "./" in path or "//" in path else path) + suffix
             if key in self.files:
                 self.errors.add(
                     f"{here}: {path} is used twice, see {self.files[key]}; "
