@@ -1,4 +1,7 @@
-"""Where the tests find real images; without them a test is skipped, but never under CI."""
+"""Where the tests find real images; without them a test is skipped, but never under CI.
+
+A CI that cannot have them says so: REAL_DATA=absent.
+"""
 
 import os
 from pathlib import Path
@@ -12,7 +15,7 @@ def real_data(name: str) -> Path:
     path = ROOT / name
     if not path.exists():
         message = f"the real data {name} is not at {path}"
-        if os.environ.get("CI", "").lower() in ("true", "1"):
+        if os.environ.get("CI", "").lower() in ("true", "1") and os.environ.get("REAL_DATA") != "absent":
             pytest.fail(message)
         pytest.skip(message)
     return path

@@ -73,4 +73,6 @@ def test_profile_runs_to_the_end_and_gpu_jobs_get_different_devices(slurm, tmp_p
         watcher.join()
     assert (house.folder / "results/report/site/index.html").is_file()
     assert set(seen.values()) == {"0", "1"}, f"devices given to GPU jobs: {seen}"
+    networks = list((house.folder / "results/embeddings/gapnet-pl-untrained").glob("*.parquet"))
+    assert len(seen) <= len(networks), "jobs of other rules were given a GPU"
     assert house.planned("--configfile", "small.yaml") == {}

@@ -1,9 +1,12 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from wherein.atomic import write_json
 from wherein.balance import BalanceError, write_balance
-from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_table
+from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_table, write_vectors
+from wherein.tallies import embed_lines, segment_lines
 
 ROLES = ["nucleus", "protein"]
 
@@ -63,6 +66,27 @@ def tables():
     return catalog, files, qc, cells
 
 
+def jobs(tmp_path, qc, cells):
+    """Summaries and vectors of jobs that saw exactly these tables."""
+    found = {"segment_summaries": [], "embed_summaries": [], "embeddings": []}
+    for shard in ("a-0000", "b-0000"):
+        passed = sum(row["shard"] == shard and row["status"] == "passed" for row in qc)
+        labels = sum(row["shard"] == shard for row in cells)
+        kept = [row["cell_id"] for row in cells if row["shard"] == shard and row["status"] == "kept"]
+        for stage, count, extra in (
+            ("segment", passed, {"objects": {"cells": labels, "nuclei_without_cell": 0}}),
+            ("embed", len(kept), {}),
+        ):
+            path = tmp_path / stage / f"{shard}.json"
+            write_json(path, {"item": shard, "counts": {"in": count, "kept": count}, **extra})
+            found[f"{stage}_summaries"].append(path)
+        path = tmp_path / "m" / f"{shard}.parquet"
+        units = pd.DataFrame({"unit_id": kept, "field_id": "f", "version": "v"})
+        write_vectors(path, units, np.zeros((len(kept), 2), np.float32), {"level": "cell"})
+        found["embeddings"].append(path)
+    return found
+
+
 def run(tmp_path, catalog, files, qc, cells, overrides=()):
     write_table(tmp_path / "fields.parquet", pd.DataFrame(catalog), FIELDS)
     paths = {"files": [], "qc": [], "cells": []}
@@ -79,6 +103,7 @@ def run(tmp_path, catalog, files, qc, cells, overrides=()):
     write_balance(
         fields=tmp_path / "fields.parquet",
         **paths,
+        **jobs(tmp_path, qc, cells),
         left_out=[["model", "gapnet", "b", "no er"]],
         overrides=overrides,
         balance=tmp_path / "balance.tsv",
@@ -116,7 +141,7 @@ def test_every_stage_and_source_adds_up(tmp_path):
 def test_a_run_in_which_no_cell_was_found_adds_up(tmp_path):
     catalog, files, qc, _ = tables()
     table = run(tmp_path, catalog, files, qc, [])
-    assert set(table["stage"]) == {"catalog", "download", "qc"}
+    assert set(table["stage"]) == {"catalog", "download", "qc", "segment", "embed m"}
 
 
 def lost_in_qc(catalog, files, qc, cells):
@@ -210,3 +235,41 @@ def test_curators_words_are_told_with_whether_they_hit(tmp_path):
     assert not table["found"].iloc[3]
     notes = json.loads((tmp_path / "summary.json").read_text())["notes"]
     assert "cell f1@v:99 is decided on, but is not there" in notes
+
+
+def segment_summary(tmp_path, cells, failed=0):
+    path = tmp_path / "s-0001.json"
+    counts = {"in": 2, "kept": 2 - failed, **({"failed": failed} if failed else {})}
+    write_json(path, {"item": "s-0001", "counts": counts, "objects": {"cells": cells, "nuclei_without_cell": 1}})
+    return [path]
+
+
+def test_lost_labels_are_noticed(tmp_path):
+    qc = pd.DataFrame({"shard": ["s-0001"] * 3, "status": ["passed", "passed", "rejected"]})
+    cells = pd.DataFrame({"shard": ["s-0001"] * 5, "status": "kept"})
+    lines = segment_lines(segment_summary(tmp_path, cells=4, failed=1), qc, cells)
+    assert lines == [
+        ("segment", "s", "fields", "in", 2),
+        ("segment", "s", "fields", "kept", 1),
+        ("segment", "s", "fields", "failed", 1),
+    ]
+    with pytest.raises(BalanceError, match="6 labels in the masks, but 5 rows in the ledger"):
+        segment_lines(segment_summary(tmp_path, cells=5), qc, cells)
+    with pytest.raises(BalanceError, match="3 fields that passed qc, but 2"):
+        segment_lines(segment_summary(tmp_path, cells=4), qc.assign(status="passed"), cells)
+
+
+def test_lost_vectors_are_noticed(tmp_path):
+    _, _, qc, cells = tables()
+    found = jobs(tmp_path, qc, cells)
+    arguments = (found["embed_summaries"], found["embeddings"], pd.DataFrame(qc))
+    kept = sum(row["status"] == "kept" for row in cells)
+    lines = embed_lines(*arguments, pd.DataFrame(cells))
+    assert {line[0] for line in lines} == {"embed m"}
+    assert sum(line[4] for line in lines if line[3] == "kept") == kept
+    more = [*cells, {**cells[0], "cell_id": "f1@v:9"}]
+    with pytest.raises(BalanceError, match="cells kept before"):
+        embed_lines(*arguments, pd.DataFrame(more))
+    write_json(found["embed_summaries"][0], {"item": "a-0000", "counts": {"in": 1, "kept": 0}})
+    with pytest.raises(BalanceError):
+        embed_lines(*arguments, pd.DataFrame(cells))

@@ -444,3 +444,22 @@ def test_a_thousand_fields_are_listed_quickly(tmp_path):
     seconds = time.process_time() - start
     assert fields["shard"].value_counts().unique().tolist() == [200]
     assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [({"channel": 7}, "has no channel '7'"), ({"z": 4}, "has no plane z = 4")],
+)
+def test_a_channel_that_no_file_has_stops_the_run(lab, words, says):
+    lab.options = {"roles": {"protein": {"path": "{field_id}_protein.tif", **words}}}
+    with pytest.raises(TableError, match=says) as told:
+        lab.build()
+    assert "sources.lab.roles.protein" in str(told.value)
+
+
+def test_a_channel_that_one_file_lacks_is_that_fields_matter(lab):
+    stack = np.zeros((2, 32, 32), np.uint16)
+    for name in ("a", "b"):
+        tifffile.imwrite(lab.folder / f"{name}_protein.tif", stack, metadata={"axes": "CYX"}, imagej=True)
+    lab.options = {"roles": {"protein": {"path": "{field_id}_protein.tif", "channel": 1}}}
+    assert len(lab.build()) == 3

@@ -173,6 +173,15 @@ def evaluated(pattern):
     return paths
 
 
+def per_model_and_shard(pattern):
+    """An input: `pattern` for every model and each of its shards."""
+
+    def paths(wildcards):
+        return [pattern.format(model=model, shard=shard) for model in config["models"] for shard in shards(model)]
+
+    return paths
+
+
 def segmentation_scores(wildcards):
     """An input: the scores of the segmentation, where truth is known."""
     simulated = any(source["kind"] == "simulated" for source in config["sources"].values())

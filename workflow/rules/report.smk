@@ -7,6 +7,9 @@ rule balance:
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
+        segment_summaries=per_shard("results/summaries/segment/{shard}.json"),
+        embed_summaries=per_model_and_shard("results/summaries/embed/{model}/{shard}.json"),
+        embeddings=per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),
     output:
         left_out="results/report/left_out.tsv",
         overrides="results/report/overrides.tsv",

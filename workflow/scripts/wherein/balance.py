@@ -13,10 +13,13 @@ from wherein.overrides import COLUMNS as OVERRIDE_COLUMNS
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, PASSED
 from wherein.summary import stage_summary
 from wherein.tables import read_tables
+from wherein.tallies import BalanceError, embed_lines, segment_lines
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("stage", "source", "item", "reason", "count")
+
+STAGES = ("catalog", "download", "qc", "segment", "crop", "embed")
 
 OVERRIDES = (*OVERRIDE_COLUMNS, "found")
 
@@ -27,15 +30,14 @@ RETIRED = "retired"
 KEY = ["field_id", "version"]
 
 
-class BalanceError(ValueError):
-    """Something was lost or counted twice on the way; the message says where and how many."""
-
-
 def write_balance(
     fields: str | Path,
     files: Sequence[str | Path],
     qc: Sequence[str | Path],
     cells: Sequence[str | Path],
+    segment_summaries: Sequence[str | Path],
+    embed_summaries: Sequence[str | Path],
+    embeddings: Sequence[str | Path],
     left_out: Sequence[Sequence[str]],
     overrides: Sequence[Sequence[str]],
     balance: str | Path,
@@ -54,6 +56,9 @@ def write_balance(
         files: results/download/{shard}.parquet of every shard of the run.
         qc: results/qc/{shard}.parquet of every shard.
         cells: results/cells/{shard}.parquet of every shard.
+        segment_summaries: results/summaries/segment/{shard}.json of every shard.
+        embed_summaries: results/summaries/embed/{model}/{shard}.json of every model and its shards.
+        embeddings: results/embeddings/{model}/{shard}.parquet, in the same order.
         left_out: what the configuration leaves out: what, name, source, reason.
         overrides: curators' words, in the order of `wherein.overrides.COLUMNS`.
         balance: table to write, results/report/balance.tsv.
@@ -67,13 +72,17 @@ def write_balance(
     with stage_summary(summary, "balance", "run") as report:
         catalog = read_tables([fields], [*KEY, "source", "shard", "retired_in"])
         ledger = read_tables(cells, ["cell_id", *KEY, "source", "shard", "status", "reason", "crop_index"])
+        judged = read_tables(qc, [*KEY, "shard", "source", "status", "reason"])
         rows = balance_rows(
             catalog=catalog,
             files=read_tables(files, [*KEY, "role", "status", "reason"]),
-            qc=read_tables(qc, [*KEY, "source", "status", "reason"]),
+            qc=judged,
             cells=ledger,
             shards={Path(path).stem for path in qc},
         )
+        rows += segment_lines(segment_summaries, judged, ledger)
+        rows += embed_lines(embed_summaries, embeddings, judged, ledger)
+        rows.sort(key=lambda row: STAGES.index(row[0].split()[0]))
         _write_rows(balance, [COLUMNS, *rows])
         _write_rows(out_left_out, [LEFT_OUT, *left_out])
         words = words_followed(overrides, catalog, ledger)
@@ -81,7 +90,7 @@ def write_balance(
         report.notes += [
             f"{level} {name} is decided on, but is not there" for level, name, *_, found in words if not found
         ]
-        cells_in = sum(row[4] for row in rows if row[2] == "cells" and row[3] == "in")
+        cells_in = sum(row[4] for row in rows if row[0] == "crop" and row[3] == "in")
         report.counts = {"in": cells_in, "kept": cells_in}
         report.notes += [f"{what} {name} leaves out source {source}: {why}" for what, name, source, why in left_out]
         log.info("%d lines add up", len(rows))

@@ -102,7 +102,8 @@ def _tree(path: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [item for item in body if not _says_nothing(item)] or [ast.Pass()]
-    return ast.dump(tree, include_attributes=False)
+    # hashed here: many scripts share a module, and its tree is long
+    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
 
 
 def _says_nothing(node: ast.AST) -> bool:

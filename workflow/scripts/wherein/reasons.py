@@ -39,6 +39,11 @@ UNDECODABLE_REASONS = (
 )
 """Reasons that count against the share of failed fields that stops a shard."""
 
+SEGMENT_REASONS = {
+    FAILED: "the segmentation stopped with an error on this field: the log says which",
+}
+"""Reasons of the stage segment."""
+
 CELL_REASONS = {
     "border": "the cell touches the border of the field",
     "too_small": "cell or nucleus smaller than the source's minimum",

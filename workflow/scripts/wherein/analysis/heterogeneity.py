@@ -90,7 +90,6 @@ def measure_heterogeneity(
         write_tsv(by_field, of_fields, FIELD_COLUMNS)
         if units.level == "cell":
             told.notes += missing_judgements(proteins, of_fields, settings)
-        told.extra = {"significant": int((pd.to_numeric(proteins["q"]) <= 0.05).sum())}
 
 
 def count(told: Summary, units: Units) -> None:

@@ -6,10 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from wherein.catalog.planned import THREADS, Row
-from wherein.readers import UnreadableImage, header
+from wherein.readers import UnreadableImage, header, read_plane
 from wherein.sources.table import PIXEL_SIZES_UM, TableError
 
 log = logging.getLogger(__name__)
+
+TRIED_FILES = 5
+"""Files of a role that are tried before its configuration is called wrong; one that can be read is enough."""
+
+WRONG_WORDS = ("missing_channel", "unsupported_format")
+"""Reasons that a file is not to blame for, if all files give them."""
 
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "uint32": 4294967295.0, "int16": 32767.0, "int32": 2147483647.0}
 """Highest value of each type of whole numbers."""
@@ -30,10 +36,12 @@ def complete(name: str, source: dict[str, Any], rows: list[Row]) -> list[str]:
         Sentences for the reader of the report.
 
     Raises:
-        TableError: the pixel size of a readable field, or the full scale of one with fractions, is not known.
+        TableError: the pixel size of a readable field, or the full scale of one with fractions, is not known; or a role
+            is not to be had from any of the first readable files.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(_first_header, rows, chunksize=16))
+    _check_planes(name, source, rows)
     notes = _pixel_sizes(name, source, rows, [size for _, size in found])
     common = Counter(dtype for dtype, _ in found if dtype).most_common(1)
     for row, (dtype, _) in zip(rows, found, strict=True):
@@ -45,6 +53,31 @@ def complete(name: str, source: dict[str, Any], rows: list[Row]) -> list[str]:
                 f"nothing tells; write it under sources.{name}.full_scale or into the column full_scale"
             )
     return notes
+
+
+def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:
+    """Stop where the configured channel or plane of a role is in none of the first files that can be read."""
+    readable = [row for row in rows if row["readable"]]
+    for role, words in source["roles"].items():
+        channel = None if words["channel"] is None else str(words["channel"])
+        tried = 0
+        for path in (row["paths"].get(role) for row in readable):
+            if path is None or tried == TRIED_FILES:
+                continue
+            try:
+                read_plane(path, channel, str(words["z"]))
+            except UnreadableImage as error:
+                if error.reason not in WRONG_WORDS:
+                    continue
+                tried, told = tried + 1, error
+            else:
+                break
+        else:
+            if tried:
+                raise TableError(
+                    f"source {name!r}: the role {role} can be read from none of the first {tried} files: {told}; "
+                    f"correct channel or z under sources.{name}.roles.{role}"
+                )
 
 
 def _pixel_sizes(name: str, source: dict[str, Any], rows: list[Row], sizes: list[float | None]) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from wherein import __version__
 from wherein.atomic import atomic_path
-from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT
+from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, SEGMENT_REASONS
 from wherein.summary import stage_summary
 from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
 from wherein.views.composites import legend_in_words
@@ -47,7 +47,7 @@ FIGURES = (
     ("cells_measures", "Counts and sizes of cells"),
 )
 
-REASONS = {**FIELD_REASONS, **CELL_REASONS}
+REASONS = {**FIELD_REASONS, **SEGMENT_REASONS, **CELL_REASONS}
 
 UNKNOWN_HERE = "–"
 
