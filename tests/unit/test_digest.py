@@ -31,7 +31,7 @@ def scripts(tmp_path: Path) -> Path:
 def after(scripts: Path, name: str, content: str) -> str:
     (scripts / name).write_text(content)
     # one process parses a file once: a rerun is another process
-    for function in (digests._parsed, digests._imports, digests._tree, digests._contents):
+    for function in (digests._parsed, digests._imports, digests._tree, digests._contents, code_digest):
         function.cache_clear()
     return code_digest("run", scripts)
 

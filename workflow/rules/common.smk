@@ -5,7 +5,7 @@ import sys
 # the library lies beside the scripts; the folder of this file tells where, also when the workflow is a module
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
 
-from wherein.digest import code_digest
+from wherein import digest
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.settings import (
     catalog_settings,
@@ -29,6 +29,15 @@ if workflow.is_main_process:
 wildcard_constraints:
     shard=r"[a-z0-9_]+-[0-9]+",
     model=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
+
+
+def code_digest(script):
+    """A parameter: changes with the code that a script runs. Found out when a job needs it, not when parsing."""
+
+    def code(wildcards):
+        return digest.code_digest(script)
+
+    return code
 
 
 def sources_of_kind(*kinds):

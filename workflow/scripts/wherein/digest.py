@@ -24,6 +24,7 @@ def digest(content: Any, length: int = 12) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+@cache
 def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
     """Digest of what a script runs: its own and its imported library modules' syntax trees, and their own data.
 
