@@ -32,9 +32,9 @@ def main() -> None:
         (Path(folder) / "Snakefile").write_text("rule all:\n    input: []\n")
         pairs = [(processor_seconds(Path(folder)), processor_seconds(ROOT)) for _ in range(runs)]
     empty, ours = (statistics.median(values) for values in zip(*pairs, strict=True))
-    print(
-        f"empty workflow   {empty:.2f} s\nthis workflow    {ours:.2f} s\nparsing          {ours - empty:.2f} s (limit: 2 s)"
-    )
+    print(f"empty workflow   {empty:.2f} s")
+    print(f"this workflow    {ours:.2f} s")
+    print(f"parsing          {ours - empty:.2f} s (limit: 2 s)")
     figures = {"benchmark": "parsing", "runs": runs, "parsing_seconds": round(ours - empty, 2)}
     print(json.dumps({**figures, "ours_over_empty": round(ours / empty, 2)}))
 
