@@ -7,7 +7,15 @@ sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
 
 from wherein.digest import code_digest
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
-from wherein.settings import catalog_settings, check_config, check_tables, for_source, left_out, models_of_source
+from wherein.settings import (
+    catalog_settings,
+    check_config,
+    check_tables,
+    for_source,
+    left_out,
+    models_of_source,
+    release_files,
+)
 from wherein.shards import members_digest, read_shards
 
 SHARDS = "results/catalog/shards.tsv"
