@@ -255,6 +255,11 @@ def test_the_host_of_the_xml_is_compared_with_the_release(v24):
     assert "the XML names the host v24.proteinatlas.org, the configuration says www.proteinatlas.org" in notes
 
 
+def test_a_mirror(v18):
+    rows, _ = hpa_fields(source(v18, images="http://127.0.0.1:8000/hpa/"))
+    assert rows[0]["uri_protein"] == "http://127.0.0.1:8000/hpa/101/5_A1_1_green.jpg#z=max"
+
+
 def test_tiffs_and_their_alternative(v18):
     (first, *_), _ = hpa_fields(source(v18, image_format="tif.gz", fallback="jpg", roles=["protein", "nucleus"]))
     assert (first["dtype"], first["full_scale"], first["roles"]) == ("uint16", 65535.0, ["nucleus", "protein"])

@@ -18,9 +18,6 @@ from wherein.sources.table import TableError, items
 
 Row = dict[str, Any]
 
-IMAGES = "https://images.proteinatlas.org"
-"""Server of the images of all releases."""
-
 COLOURS = {"nucleus": "blue", "microtubules": "red", "er": "yellow", "protein": "green"}
 """Colour of each role in the names of the atlas' images."""
 
@@ -270,7 +267,7 @@ def _row(field_id: str, found: FieldImages, table: LocationTable, lines: dict[st
 
 
 def _address(found: FieldImages, role: str, source: Row) -> Address:
-    stem = f"{IMAGES}/{found.number}/{found.plate}_{found.well}_{found.position}_{COLOURS[role]}"
+    stem = f"{source['images'].rstrip('/')}/{found.number}/{found.plate}_{found.well}_{found.position}_{COLOURS[role]}"
     fallback = source["fallback"] if source["fallback"] != source["image_format"] else None
     return Address(f"{stem}.{source['image_format']}", None, "max", f"{stem}.{fallback}" if fallback else None)
 
