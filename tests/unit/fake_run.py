@@ -182,7 +182,9 @@ def _shard(
             tifffile.imwrite(path, channels[role])
             if fault == "corrupt" and role == "protein":
                 path.write_bytes(path.read_bytes()[:300])
-            files.append((field_id, version, role, str(path), None, "max", "0" * 64, path.stat().st_size, "ok", None))
+            files.append(
+                (field_id, version, role, str(path), None, "max", "0" * 64, path.stat().st_size, "ok", None, None, None)
+            )
         rows.append({
             "field_id": field_id, "version": version, "shard": shard, "source": organism, "release": "1",
             "first_release": "1", "plate": "P1", "well": f"A{index}", "position": "1",

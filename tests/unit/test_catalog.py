@@ -16,15 +16,17 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from wherein.catalog import build_catalog
+from wherein.catalog.headers import remote_type
 from wherein.catalog.planned import file_state
 from wherein.catalog.sharding import open_shards, pack
 from wherein.download import check_shard, fingerprint
-from wherein.settings import check_config
+from wherein.settings import check_config, check_tables
 from wherein.shards import read_shards
 from wherein.sources.table import TableError
 from wherein.tables import FIELDS, FILES, current_fields
 
 ROLES = ("nucleus", "protein")
+DOWNLOAD = {"unreachable_share": 0.02}
 NAMES = ("fields.parquet", "shards.tsv", "release_diff.tsv", "run.json")
 
 
@@ -269,7 +271,11 @@ def test_fields_without_files_have_a_row_a_shard_and_a_reason(lab):
     (lab.folder / "b_protein.tif").write_bytes(b"II*\0 broken")
     fields = lab.build(most=10).set_index("field_id")
     assert fields["shard"].nunique() == 1
-    check_shard("lab-0001", *(str(lab.folder / "catalog" / name) for name in ("fields.parquet", "d.parquet", "d.json")))
+    check_shard(
+        "lab-0001",
+        *(str(lab.folder / "catalog" / name) for name in ("fields.parquet", "d.parquet", "d.json")),
+        DOWNLOAD,
+    )
     files = pd.read_parquet(lab.folder / "catalog" / "d.parquet").set_index(["field_id", "role"])
     assert files.loc["d", "reason"].tolist() == ["missing_file"] * 2
     assert files.loc["b", "status"].tolist() == ["ok"] * 2
@@ -385,6 +391,40 @@ def test_state_of_a_folder(tmp_path):
     assert file_state(None) == file_state(str(tmp_path / "none")) == (0, 0, 0)
 
 
+def test_a_table_of_urls_asks_no_server(lab):
+    # nobody listens there
+    place = "https://127.0.0.1:9/%41 b//{plate}/{field_id}"
+    roles = {"nucleus": {"path": f"{place}_nucleus.tif"}, "protein": {"path": "{link}"}}
+    lab.options = {"roles": roles, "full_scale": 4095}
+    for name, row in lab.rows.items():
+        row.update(plate="p1", link=f"http://127.0.0.1:9/{name}.tif?size=full")
+    first = lab.build().set_index("field_id")
+    check_tables(lab.config)
+    assert first.loc["a", "uri_nucleus"] == "https://127.0.0.1:9/%41 b//p1/a_nucleus.tif#z=max"
+    assert first.loc["a", "uri_protein"] == "http://127.0.0.1:9/a.tif?size=full#z=max"
+    assert first["full_scale"].unique().tolist() == [4095]
+    lab.rows["b"]["link"] = "http://127.0.0.1:9/b2.tif"
+    lab.build("2")
+    assert lab.changes() == [("b", "changed")]
+    lab.options = {"roles": roles, "full_scale": None}
+    with pytest.raises(TableError, match="nothing tells the highest intensity of an image that is not here yet"):
+        lab.build("3")
+    lab.options = {"roles": roles, "full_scale": 4095, "pixel_size_um": None}
+    lab.config["sources"]["lab"]["pixel_size_um"] = None
+    with pytest.raises(TableError, match="the pixel size is not known"):
+        check_tables(lab.config)
+
+
+def test_type_of_an_image_that_is_not_here_yet():
+    assert remote_type("https://a.org/x.JPG?y=1", None) == "uint8"
+    assert [remote_type("https://a.org/x.tif", top) for top in (255, 4095, 65535, 1e6)] == [
+        "uint8",
+        "uint16",
+        "uint16",
+        "uint32",
+    ]
+
+
 def test_check_shard(lab):
     roles = {"nucleus": {"path": "{nucleus}", "channel": 0}, "protein": {"path": "{field_id}_protein.tif"}}
     lab.options = {"roles": roles}
@@ -396,7 +436,7 @@ def test_check_shard(lab):
     lab.build("2")
     (lab.folder / "a_nucleus.tif").unlink()
     paths = [str(lab.folder / "catalog" / name) for name in ("fields.parquet", "files.parquet", "d.json")]
-    check_shard("lab-0001", *paths)
+    check_shard("lab-0001", *paths, DOWNLOAD)
     files = pd.read_parquet(paths[1])
     assert list(files.columns) == FILES.names
     assert files[["field_id", "role"]].apply(tuple, axis=1).tolist() == [

@@ -232,7 +232,7 @@ def tables(tmp_path_factory, plan, good):
     table = pd.DataFrame(fields).assign(version="0" * 12, shard="sim-0001", source="sim", control=False)
     # the catalog's order is not the shard's
     write_table(folder / "fields.parquet", table.iloc[::-1][[c for c in table if c in FIELDS.names]], FIELDS)
-    write_table(folder / "files.parquet", files[FILES.names], FILES)
+    write_table(folder / "files.parquet", files.reindex(columns=FILES.names), FILES)
     return folder
 
 

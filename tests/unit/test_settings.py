@@ -78,7 +78,10 @@ def test_defaults_of_one_run_do_not_leak_into_the_next():
     [
         ({}, ["'sources' is missing"]),
         ({"sources": {}}, ["'sources'"]),
-        ({"sources": {"lab": {"kind": "tabel"}}}, ["'sources.lab.kind'", "found 'tabel'", "'table', 'simulated'"]),
+        (
+            {"sources": {"lab": {"kind": "tabel"}}},
+            ["'sources.lab.kind'", "found 'tabel'", "'table', 'hpa'"],
+        ),
         ({"sources": {"lab": {"table": "x"}}}, ["'sources.lab'", "'kind' is missing"]),
         ({"sources": {"My Lab": {"kind": "simulated"}}}, ["'sources'", "found 'My Lab'", "[a-z]"]),
         ({"sources": {"lab": table(rolls={})}}, ["'sources.lab'", "unknown key 'rolls'", "allowed are", "roles"]),
@@ -219,6 +222,13 @@ def test_a_labs_run_asks_for_the_images_first():
     config = load("config/fields.yaml")
     check_config(config)
     with pytest.raises(TableError, match="not one file of the role nucleus exists"):
+        check_tables(config)
+
+
+def test_a_run_of_the_atlas_asks_for_the_release_first():
+    config = load("config/hpa.yaml")
+    check_config(config)
+    with pytest.raises(TableError, match=r"sources\.hpa\.xml: .*proteinatlas\.xml\.gz does not exist"):
         check_tables(config)
 
 

@@ -2,8 +2,8 @@
 
 
 def tables(wildcards):
-    """An input: the tables that sources and curators write."""
-    named = [source["table"] for source in config["sources"].values() if source["kind"] == "table"]
+    """An input: the tables that sources and curators write, and the files of image releases."""
+    named = [file for source in config["sources"].values() for file in release_files(source)]
     return named + ([config["overrides"]] if config["overrides"] else [])
 
 

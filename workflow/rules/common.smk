@@ -15,6 +15,7 @@ from wherein.settings import (
     for_source,
     left_out,
     models_of_source,
+    release_files,
 )
 from wherein.shards import members_digest, read_shards
 

@@ -1,4 +1,4 @@
-"""download: every channel's file, checked. A simulated source draws its pixels here."""
+"""download: every channel's file, found or fetched, and checked. A simulated source draws its pixels here."""
 
 
 rule download:
@@ -12,18 +12,21 @@ rule download:
     benchmark:
         "results/benchmark/download/{shard}.tsv"
     wildcard_constraints:
-        shard=sources_of_kind("table"),
+        shard=sources_of_kind("table", "hpa", "opencell"),
+    retries: 2
     conda:
         "../envs/download.yaml"
     threads: 1
     resources:
-        mem_mb=mb(1000),
-        runtime=minutes_per_field(5),
+        mem_mb=mb(2000),
+        runtime=minutes_per_field(30),
     params:
         members=shard_digest,
+        cache=config["download"]["cache"],
+        offline=config["download"]["offline"],
         code=code_digest("download"),
     message:
-        "Checking the files of {wildcards.shard}"
+        "Getting and checking the files of {wildcards.shard}"
     script:
         "../scripts/download.py"
 

@@ -1,4 +1,4 @@
-"""Check the files of one shard's fields and note their sha256."""
+"""Find or fetch the files of one shard's fields and note their sha256."""
 
 from wherein.logs import open_log
 
@@ -12,4 +12,6 @@ if __name__ == "__main__":
         fields=snakemake.input.fields,
         files=snakemake.output.files,
         summary=snakemake.output.summary,
+        # how files are fetched is no parameter: another timeout fetches nothing again
+        settings={**snakemake.config["download"], "cache": snakemake.params.cache, "offline": snakemake.params.offline},
     )

@@ -21,7 +21,7 @@ from wherein.quality.focus import sharpness
 from wherein.quality.intensity import contrast, full_scale_of, saturated_share
 from wherein.quality.phash import perceptual_hash
 from wherein.readers import UnreadableImage, read_field
-from wherein.reasons import FAILED, FIELD_REASONS, PASSED, REJECTED, UNDECODABLE_REASONS, check_reason
+from wherein.reasons import FAILED, FIELD_REASONS, PASSED, PASSING_REASONS, REJECTED, UNDECODABLE_REASONS, check_reason
 from wherein.summary import stage_summary
 from wherein.tables import fields_of_shard, qc_schema, write_table
 
@@ -224,6 +224,11 @@ REMEDIES = {
     "corrupt": "The copy was probably cut short: copy or download these files again",
     "size_mismatch": "Check that the pattern of each role finds images of the same acquisition",
     "unsupported_format": "Convert these files as the message on each says",
+    "not_found": "Check the release and the addresses in the source: the server does not know these files",
+    "refused": "Check whether the server wants a login or another address",
+    "not_an_image": "Open one of the addresses in a browser: the server sends a page in place of the image",
+    "offline": "Set download.offline to false to fetch them",
+    **dict.fromkeys(PASSING_REASONS, "Run the download again when network and disk are well (--forcerun download)"),
 }
 """What to do about many fields of one of `wherein.reasons.UNDECODABLE_REASONS`."""
 

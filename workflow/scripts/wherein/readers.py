@@ -72,7 +72,8 @@ def read_field(files: pd.DataFrame, roles: Sequence[str] | None = None) -> dict[
             if row is None:
                 raise UnreadableImage("missing_channel", f"no file is listed for the role {role}")
             if row["status"] != "ok":
-                raise UnreadableImage(row["reason"], f"{role}: {row['path'] or 'no file'}: {row['reason']}")
+                found = row.get("detail") or f"{row['path'] or 'no file'}: {row['reason']}"
+                raise UnreadableImage(row["reason"], f"{role}: {found}")
             path = row["path"]
             if path not in images:
                 images[path] = stack.enter_context(open_image(path))

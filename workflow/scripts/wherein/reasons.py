@@ -9,14 +9,25 @@ DOWNLOAD_REASONS = {
     "missing_file": "the file of a channel is not where the table says",
     "no_address": "the table names no file for this role in this field",
     "retired": "a newer version of this field, or its removal, retired it in the catalog",
+    "not_found": "the server says that there is no such file (400, 404, 410)",
+    "refused": "the server does not give the file to us (401, 403 and the like)",
+    "unreachable": "the server could not be reached, or answered with errors of its own, at every try",
+    "timed_out": "the file did not come in time",
+    "truncated_download": "the connection ended before the file did, at every try",
+    "disk_full": "there is no room for the file on the cache's disk",
+    "offline": "the file is not in the cache, and the configuration is offline",
+    "not_an_image": "the server sent something else in place of an image",
+    "corrupt": "a channel's file cannot be decoded",
+    "size_mismatch": "the channels of the field differ in size",
 }
 """Reasons of the stage download: they travel on into qc."""
 
+PASSING_REASONS = ("unreachable", "timed_out", "truncated_download", "disk_full")
+"""Reasons of the stage download that may be gone at the next try, without anybody changing the source."""
+
 FIELD_REASONS = {
     **DOWNLOAD_REASONS,
-    "corrupt": "a channel's file cannot be decoded",
     "missing_channel": "a channel that the source has is not there for this field",
-    "size_mismatch": "the channels of the field differ in size",
     "unsupported_format": "the file's format or axes cannot be read as they are",
     "out_of_focus": "structures are blurred beyond what the cells' own size allows",
     "swapped_roles": "a channel looks like another role's: check the configuration of roles",
@@ -30,11 +41,8 @@ FIELD_REASONS = {
 """Reasons of the stage qc, in the order in which they are tried: one that makes later measures moot goes first."""
 
 UNDECODABLE_REASONS = (
-    "missing_file",
-    "no_address",
+    *(reason for reason in DOWNLOAD_REASONS if reason != "retired"),
     "missing_channel",
-    "corrupt",
-    "size_mismatch",
     "unsupported_format",
 )
 """Reasons that count against the share of failed fields that stops a shard."""

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from wherein.models.weights import read_weights
 from wherein.sources.check import check_tables as check_tables
+from wherein.sources.release_files import release_files as release_files
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 

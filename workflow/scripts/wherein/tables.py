@@ -42,6 +42,11 @@ FIELDS = pa.schema(
         ("pixel_size_um", REAL),
         ("full_scale", REAL),
         ("relabelled_by", TEXT),
+        ("labels_main", TEXTS),
+        ("go_ids", TEXTS),
+        ("variation_intensity", TEXTS),
+        ("variation_spatial", TEXTS),
+        ("cycle_dependent", TEXTS),
         *((uri_column(role), TEXT) for role in ROLES),
     ]
 )
@@ -59,6 +64,8 @@ FILES = pa.schema(
         ("bytes", pa.int64()),
         ("status", TEXT),
         ("reason", TEXT),
+        ("detail", TEXT),
+        ("url", TEXT),
     ]
 )
 """results/download/{shard}.parquet"""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from wherein import shards as shard_table
 from wherein.atomic import atomic_path
 from wherein.catalog.headers import complete
-from wherein.catalog.planned import Row, planned_fields
+from wherein.catalog.planned import LISTS, Row, planned_fields
 from wherein.catalog.release import FROM_BEFORE, Change, Key, differences, join_releases, key_of, relabel
 from wherein.catalog.sharding import open_shards
 from wherein.overrides import read_overrides
@@ -86,7 +86,8 @@ def _planned(sources: dict[str, Any], known: dict[Key, Row], placed: dict[Key, s
     """Fields of all sources as they are now; those that have no shard yet are complete but for it."""
     planned: list[Row] = []
     for name, source in sources.items():
-        rows = planned_fields(name, source)
+        rows, notes = planned_fields(name, source)
+        report.notes += notes
         new = [row for row in rows if key_of(row) not in known]
         if source["kind"] == "table":
             report.notes += complete(name, source, new)
@@ -116,7 +117,7 @@ def _last_catalog(fields: str, shards: str) -> tuple[list[Row], dict[Key, str]]:
             f"take the shard table from a backup, or delete results/catalog and all other results to begin anew"
         )
     for row in before:
-        row["labels"] = row["labels"] or []
+        row.update({column: row.get(column) or [] for column in LISTS})
     return before, placed
 
 

@@ -4,9 +4,11 @@ import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 from wherein.catalog.planned import THREADS, Row
 from wherein.readers import UnreadableImage, header, read_plane
+from wherein.sources.address import is_remote
 from wherein.sources.table import PIXEL_SIZES_UM, TableError
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:
         channel = None if words["channel"] is None else str(words["channel"])
         tried = 0
         for path in (row["paths"].get(role) for row in readable):
-            if path is None or tried == TRIED_FILES:
+            if path is None or is_remote(path) or tried == TRIED_FILES:
                 continue
             try:
                 read_plane(path, channel, str(words["z"]))
@@ -105,11 +107,29 @@ def _pixel_sizes(name: str, source: dict[str, Any], rows: list[Row], sizes: list
     return [f"{name}: {differ} fields whose file names another pixel size than the table or the configuration"]
 
 
+def remote_type(url: str, full_scale: float | None) -> str:
+    """Data type of an image that is not here yet: 8 bits for a JPEG, else as many as the full scale needs.
+
+    Raises:
+        TableError: the full scale is not known.
+    """
+    if urlsplit(url).path.lower().endswith((".jpg", ".jpeg")):
+        return "uint8"
+    if full_scale is None:
+        raise TableError(
+            f"{url}: nothing tells the highest intensity of an image that is not here yet; write it under "
+            "full_scale of the source (255 for 8 bits, 65535 for 16) or into the column full_scale"
+        )
+    return next((name for name in ("uint8", "uint16") if full_scale <= FULL_SCALE[name]), "uint32")
+
+
 def _first_header(row: Row) -> tuple[str | None, float | None]:
     row["readable"] = False
     for path in row["paths"].values():
         if path is None:
             continue
+        if is_remote(path):
+            return remote_type(path, row["full_scale"]), None
         try:
             dtype, size = header(path)
         except UnreadableImage as error:

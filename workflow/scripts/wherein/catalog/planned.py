@@ -6,7 +6,9 @@ from typing import Any
 
 from wherein.channels import ROLES, in_order, uri_column
 from wherein.digest import digest
-from wherein.sources.address import Address, to_uri
+from wherein.sources.address import Address, is_remote, to_uri
+from wherein.sources.hpa import hpa_fields
+from wherein.sources.opencell import opencell_fields
 from wherein.sources.table import LIST_COLUMNS, TEXT_COLUMNS, items, number, open_table, path_of_row, text, truth
 
 Row = dict[str, Any]
@@ -16,7 +18,12 @@ THREADS = 8
 """Files looked at at once: on a network drive the wait is for the server."""
 
 
-def planned_fields(name: str, source: dict[str, Any]) -> list[Row]:
+LISTS = ("ensembl_ids", "genes", "labels", "labels_main", "go_ids")
+LISTS += ("variation_intensity", "variation_spatial", "cycle_dependent")
+"""List columns, empty where nothing is known."""
+
+
+def planned_fields(name: str, source: dict[str, Any]) -> tuple[list[Row], list[str]]:
     """List the fields of one source as it is now.
 
     Args:
@@ -26,14 +33,30 @@ def planned_fields(name: str, source: dict[str, Any]) -> list[Row]:
     Returns:
         Rows with the columns of fields.parquet that do not depend on earlier releases, `version` among them, and
         `roles`, the source's roles in the order of storage. `pixel_size_um` and `full_scale` are as the table or the
-        configuration says, None where only the files may know.
+        configuration says, None where only the files may know. And sentences on what was passed over.
+
+    Raises:
+        TableError: a table or a release's file is wrong.
     """
-    rows = _simulated(name, source) if source["kind"] == "simulated" else _of_table(source)
+    rows, notes = _rows(name, source)
     for row in rows:
         row["source"] = name
         row["release"] = source["release"]
         row["labels_published"] = row["labels"]
-    return rows
+        row["sample"] = row["sample"] or sample_name(row)
+        for column in LISTS:
+            row[column] = row.get(column) or []
+    return rows, [f"{name}: {note}" for note in notes]
+
+
+def _rows(name: str, source: dict[str, Any]) -> tuple[list[Row], list[str]]:
+    if source["kind"] == "simulated":
+        return _simulated(name, source), []
+    if source["kind"] == "hpa":
+        return hpa_fields(source)
+    if source["kind"] == "opencell":
+        return opencell_fields(source)
+    return _of_table(source), []
 
 
 def _simulated(name: str, source: dict[str, Any]) -> list[Row]:
@@ -54,7 +77,7 @@ def _of_table(source: dict[str, Any]) -> list[Row]:
         paths = {role: path_of_row(table, source["roles"][role]["path"]) for role in roles}
         rows = [_row(cells, table.column, roles, paths, source) for _, cells in table.rows]
     with ThreadPoolExecutor(THREADS) as pool:
-        states = pool.map(lambda row: [file_state(row["paths"][role]) for role in roles], rows, chunksize=64)
+        states = pool.map(lambda row: [content_state(row["paths"][role]) for role in roles], rows, chunksize=64)
         for row, state in zip(rows, states, strict=True):
             row["version"] = digest(
                 [
@@ -77,10 +100,9 @@ def _row(cells: list[str], column: dict[str, int], roles: list[str], paths: dict
     row["control"] = truth(cell("control"))
     row["pixel_size_um"] = number(cell("pixel_size_um"))
     row["full_scale"] = number(cell("full_scale")) or source["full_scale"]
-    row["sample"] = row["sample"] or sample_name(row)
     for role in roles:
         path = paths[role](cells)
-        row["paths"][role] = None if path is None else os.path.normpath(path)
+        row["paths"][role] = path if path is None or is_remote(path) else os.path.normpath(path)
         channel, z = channel_and_plane(source, role)
         # an empty path: the source has the role, but the table names no file for this field
         row[uri_column(role)] = to_uri(Address(row["paths"][role] or "", channel, z))
@@ -97,6 +119,11 @@ def channel_and_plane(source: dict[str, Any], role: str) -> tuple[str | None, st
     """Channel and plane that the configuration names for a role, as text."""
     named = source["roles"][role]
     return None if named["channel"] is None else str(named["channel"]), str(named["z"])
+
+
+def content_state(path: str | None) -> tuple[int | str, ...]:
+    """What tells that an image changed: a URL itself, which asks no server, or the state of a file on this machine."""
+    return (path,) if path is not None and is_remote(path) else file_state(path)
 
 
 def file_state(path: str | None) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from wherein.labels import spelling
 from wherein.overrides import Override
 from wherein.sources.table import items
 
@@ -80,6 +81,8 @@ def relabel(rows: Iterable[Row], words: Iterable[Override]) -> list[str]:
 def differences(planned: Iterable[Row], before: Iterable[Row], releases: dict[str, str]) -> list[Change]:
     """List what changed between the current fields of the last catalog and those of now.
 
+    Labels that are only spelled in another way, as releases do, are no change.
+
     Args:
         planned: current rows of now, with their labels.
         before: rows of the last catalog, the retired ones included.
@@ -98,7 +101,7 @@ def differences(planned: Iterable[Row], before: Iterable[Row], releases: dict[st
             continue
         if old["version"] != row["version"]:
             changes.append(Change(*here, "changed", old["version"], row["version"]))
-        if list(old["labels"]) != list(row["labels"]):
+        if [spelling(name) for name in old["labels"]] != [spelling(name) for name in row["labels"]]:
             changes.append(Change(*here, "relabelled", ";".join(old["labels"]), ";".join(row["labels"])))
     changes += [
         Change(source, releases.get(source, GONE), field_id, "removed", row["version"], "")

@@ -5,7 +5,9 @@ import re
 from typing import Any
 
 from wherein.overrides import read_overrides
+from wherein.sources.address import is_remote
 from wherein.sources.formats import CONVERTER, vendor_format
+from wherein.sources.release_files import missing_files
 from wherein.sources.table import (
     DRIVE,
     PIXEL_SIZES_UM,
@@ -69,6 +71,9 @@ def check_tables(config: dict[str, Any]) -> None:
     ids: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, source in config["sources"].items():
+        if source["kind"] in ("hpa", "opencell"):
+            for sentence in missing_files(name, source):
+                errors.add(sentence)
         if source["kind"] != "table":
             continue
         try:
@@ -195,7 +200,7 @@ class TableCheck:
 
     def _look_for_pixel_size(self, here: str, paths: list[str]) -> None:
         """Ask the files of the first field whose pixel size neither the table nor the configuration says."""
-        there = [path for path in paths if os.path.exists(path)]
+        there = [path for path in paths if is_remote(path) or os.path.exists(path)]
         if not there:
             return
         self._size_known = True  # or told as an error: once is enough
@@ -277,7 +282,7 @@ class FirstFile:
         """Note a path; look whether it exists if none was found before."""
         self._tried += 1
         self._first = self._first or f"{path} ({here})"
-        if os.path.exists(path):
+        if is_remote(path) or os.path.exists(path):
             self.path = path
 
     def conclude(self, table: str) -> str | None:
@@ -311,6 +316,8 @@ def _pixel_size_in(paths: list[str]) -> bool:
     from wherein.readers import UnreadableImage, pixel_size
 
     for path in paths:
+        if is_remote(path):
+            continue
         try:
             if pixel_size(path) is not None:
                 return True

@@ -24,6 +24,8 @@ PIXEL_SIZES_UM = (0.005, 10.0)
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 DRIVE = re.compile(r"[A-Za-z]:/")
+ABSOLUTE = re.compile(r"/|[A-Za-z]:/|https?://")
+"""How a path begins that is not relative to the table's folder; a URL is one too."""
 
 
 class TableError(ValueError):
@@ -182,8 +184,8 @@ def path_of_row(table: Table, pattern: str) -> Callable[[list[str]], str | None]
 
     Args:
         table: the open table.
-        pattern: path with columns of the table (the user's names or ours) in braces. What is not absolute is relative
-            to the table's folder; backslashes are understood as slashes.
+        pattern: path or URL with columns of the table (the user's names or ours) in braces. What is not absolute is
+            relative to the table's folder; backslashes are understood as slashes.
 
     Returns:
         A function of a row's cells; it gives None where a cell that the pattern needs is empty.
@@ -204,7 +206,7 @@ def path_of_row(table: Table, pattern: str) -> Callable[[list[str]], str | None]
     folder = os.path.dirname(os.path.abspath(table.path)) + "/"
     shape = PLACEHOLDER.sub("%s", pattern.replace("%", "%%")).replace("\\", "/")
     known_start = not shape.startswith("%s")
-    if known_start and not (shape.startswith("/") or DRIVE.match(shape)):
+    if known_start and not ABSOLUTE.match(shape):
         shape = folder.replace("%", "%%") + shape
 
     def path(cells: list[str]) -> str | None:
@@ -215,7 +217,7 @@ def path_of_row(table: Table, pattern: str) -> Callable[[list[str]], str | None]
         found = shape % values
         if "\\" in found:
             found = found.replace("\\", "/")
-        if known_start or found[0] == "/" or DRIVE.match(found):
+        if known_start or ABSOLUTE.match(found):
             return found
         return folder + found
 

@@ -27,6 +27,14 @@ from wherein.views.style import words
 
 log = logging.getLogger(__name__)
 
+SOURCE_KINDS = {
+    "table": "images of a table",
+    "hpa": "Human Protein Atlas",
+    "opencell": "OpenCell",
+    "simulated": "simulated cells",
+}
+"""What the report calls each kind of source."""
+
 TEMPLATES = Path(__file__).with_name("templates")
 
 PAGES = (
@@ -297,7 +305,7 @@ def attributions(run: RunTables, sources: dict[str, Any], inputs: dict[str, Any]
         rows.append(
             {
                 "name": name,
-                "kind": "simulated cells" if simulated else "images of a table",
+                "kind": SOURCE_KINDS[source["kind"]],
                 "release": str(source.get("release", UNKNOWN_HERE)),
                 "licence": source.get("licence")
                 or ("none needed" if simulated else f"not given: set sources.{name}.licence"),

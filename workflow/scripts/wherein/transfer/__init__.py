@@ -1,0 +1,1 @@
+"""Files over HTTP: fetched politely, checked, and kept in a cache that several runs share."""

@@ -1,0 +1,83 @@
+"""How many connections a host gets, over all jobs that share a cache, and when it is left alone."""
+
+import fcntl
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wherein.transfer.errors import TransferError
+
+POLL_S = 0.02
+"""Seconds between two looks for a free connection."""
+
+
+class Hosts:
+    """Connections of every host, counted by locks on files, which the system frees when a job is killed.
+
+    Attributes:
+        connections: most connections to one host at a time, over all threads and jobs with the same folder.
+        patience: a host is given up after so many files in a row that it did not give.
+    """
+
+    def __init__(self, folder: Path, connections: int, patience: int) -> None:
+        self.connections, self.patience = connections, patience
+        self._folder = folder
+        self._resume_at: dict[str, float] = {}
+        self._failed: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self, host: str, deadline: float) -> Iterator[None]:
+        """Hold one of the host's connections.
+
+        Args:
+            host: name of the host, with its port.
+            deadline: time.monotonic() at which to stop waiting.
+
+        Raises:
+            TransferError: `unreachable`, the host was given up, or asked for a pause that is too long; `timed_out`, no
+                connection got free in time.
+        """
+        names = [f"{re.sub(r'[^A-Za-z0-9.-]', '_', host)}.{slot}" for slot in range(self.connections)]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            self._check(host, deadline)
+            if time.monotonic() >= self._resume_at.get(host, 0):
+                for name in names:
+                    handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        os.close(handle)
+                        continue
+                    try:
+                        yield
+                    finally:
+                        os.close(handle)
+                    return
+            time.sleep(POLL_S)
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Open no connection to the host for a while: it asked for it."""
+        with self._lock:
+            self._resume_at[host] = max(self._resume_at.get(host, 0), time.monotonic() + seconds)
+
+    def note(self, host: str, answered: bool) -> None:
+        """Count a file that the host gave, or refused for good, against one for which it could not be reached."""
+        with self._lock:
+            self._failed[host] = 0 if answered else self._failed[host] + 1
+
+    def _check(self, host: str, deadline: float) -> None:
+        if self._failed[host] >= self.patience:
+            raise TransferError(
+                "unreachable", f"{host} was given up after {self._failed[host]} files in a row failed", final=True
+            )
+        if self._resume_at.get(host, 0) > deadline:
+            raise TransferError("unreachable", f"{host} asked to be left alone until after the deadline", final=True)
+        if time.monotonic() >= deadline:
+            raise TransferError("timed_out", f"no connection to {host} was free before the deadline", final=True)

@@ -1,0 +1,55 @@
+"""Is what came over the line the image that was asked for?"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wherein.readers import GZIP, JPEG, PNG, TIFF, UnreadableImage, read_plane
+from wherein.transfer.cache import suffix
+from wherein.transfer.errors import TransferError
+
+MAGIC = {".jpg": (JPEG,), ".jpeg": (JPEG,), ".png": (PNG,), ".gz": (GZIP,), ".tif": TIFF, ".tiff": TIFF}
+"""First bytes that a file with this ending must have."""
+
+ANY = (JPEG, PNG, GZIP, *TIFF)
+"""First bytes of any image that is read."""
+
+
+def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, str]]) -> tuple[int, int] | None:
+    """Decode all of an image that will be read.
+
+    Args:
+        part: the file.
+        url: where it came from; its ending tells the format.
+        readings: channel and plane of each role that is taken from it.
+
+    Returns:
+        (H, W) in pixels; None where the file is whole but holds no such channel, which quality control will tell.
+
+    Raises:
+        TransferError: `not_an_image`, the first bytes are of something else; `corrupt`, it cannot be decoded.
+    """
+    with part.open("rb") as content:
+        start = content.read(512)
+    ending = suffix(url)
+    allowed = MAGIC.get("." + ending.rpartition(".")[2], ANY)
+    if not start.startswith(allowed):
+        raise TransferError("not_an_image", f"{url} gave {_described(start)} where {ending or 'an image'} was expected")
+    shape = None
+    for channel, z in readings:
+        try:
+            shape = read_plane(str(part), channel, z).shape
+        except UnreadableImage as error:
+            if error.reason in ("corrupt", "missing_file"):
+                raise TransferError("corrupt", str(error).replace(str(part), url)) from error
+    return shape
+
+
+def _described(start: bytes) -> str:
+    if not start:
+        return "an empty file"
+    head = start.lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "a HTML page"
+    if head.startswith((b"<?xml", b"<error")):
+        return "an XML message"
+    return f"a file that starts with {start[:8]!r}"
