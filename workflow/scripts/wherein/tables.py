@@ -66,9 +66,22 @@ FILES = pa.schema(
         ("reason", TEXT),
         ("detail", TEXT),
         ("url", TEXT),
+        ("gain", pa.int32()),
+        ("bin", pa.int32()),
     ]
 )
 """results/download/{shard}.parquet"""
+
+REMOTE = pa.schema(
+    [
+        ("url", TEXT),
+        ("etag", TEXT),
+        ("last_modified", TEXT),
+        ("bytes", pa.int64()),
+        ("revision", pa.int32()),
+    ]
+)
+"""results/catalog/remote.parquet"""
 
 SPLIT = pa.schema(
     [
