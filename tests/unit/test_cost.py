@@ -211,7 +211,7 @@ SOURCES = {
     "lab": {"kind": "table", "roles": {}},
     "drawn": {"kind": "simulated", "field_px": 768, "mode": "four_roles"},
 }
-CROP = {"window_um": 40.0, "without_nucleus": {"window_um": 10.0}}
+CROP = {"window_um": 40.0, "pixel_size_um": None, "without_nucleus": {"window_um": 10.0}}
 
 
 def test_sizes_that_nobody_told_are_not_known(tmp_path):
@@ -220,6 +220,10 @@ def test_sizes_that_nobody_told_are_not_known(tmp_path):
     assert lab.shape is None
     assert lab.cells is None
     assert lab.window_px == 400
+    coarse = geometry_of(
+        SOURCES["lab"], CROP | {"pixel_size_um": 0.2}, 0.1, ["nucleus", "protein"], 2, [], tmp_path, density
+    )
+    assert coarse.window_px == 200
     drawn = geometry_of(SOURCES["drawn"], CROP, 0.16, ["nucleus", "protein"], 2, [], tmp_path, density)
     assert drawn.shape == (768, 768)
     assert drawn.cells == pytest.approx(1000 * (768 * 0.16 / 1000) ** 2)

@@ -6,7 +6,8 @@ from real_data import real_data
 from wherein.labels import vocabulary
 from wherein.models import gapnet
 from wherein.models.device import choose_device, describe, peak_gpu_mb
-from wherein.models.patches import resample, standardize, statistics, tiles
+from wherein.models.patches import resample, standardize, statistics
+from wherein.reading.tiling import tiles
 
 CPU = torch.device("cpu")
 COLOURS = {"nucleus": "blue", "protein": "green", "microtubules": "red", "er": "yellow"}

@@ -1,7 +1,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from wherein.crops.ledger import apply_overrides, decide, intensity_sums, measure_labels, settings_for
+from wherein.crops.ledger import (
+    apply_overrides,
+    centres,
+    decide,
+    intensity_sums,
+    measure_intensities,
+    measure_shapes,
+    reject_small_sample,
+    settings_for,
+)
 from wherein.reasons import CELL_REASONS
 from wherein.settings import fill_defaults, schema
 
@@ -27,6 +36,10 @@ def field(seed=0):
     cell[2:6, 90:95], nucleus[3:5, 91:93] = 6, 6
     images = {role: rng.integers(0, 4000, nucleus.shape).astype(np.uint16) for role in ("nucleus", "protein")}
     return images, nucleus, cell
+
+
+def measure_labels(images, nucleus, cell, pixel, window, centre="nucleus"):
+    return measure_intensities(measure_shapes(nucleus, cell, pixel, window, centre), images, nucleus, cell)
 
 
 def test_every_label_has_one_row_with_brute_force_measures():
@@ -67,6 +80,30 @@ def test_a_cell_that_reaches_beyond_its_window_is_flagged():
     assert measure_labels({}, nucleus, cell, 1.0, 42)["exceeds_window"][0]
 
 
+def test_the_window_may_follow_the_cell():
+    nucleus, cell = np.zeros((100, 100), np.uint32), np.zeros((100, 100), np.uint32)
+    cell[30:70, 30:70], nucleus[32:40, 32:40] = 1, 1
+    frame = measure_shapes(nucleus, cell, 1.0, 42, "cell")
+    assert centres(frame, "cell").tolist() == [[49.5, 49.5]]
+    assert centres(frame, "nucleus").tolist() == [[35.5, 35.5]]
+    assert not frame["exceeds_window"][0]
+    assert measure_shapes(nucleus, cell, 1.0, 42, "nucleus")["exceeds_window"][0]
+
+
+@pytest.mark.parametrize("side", [2, 9, 20, 21, 39, 40, 41, 200])
+def test_flags_are_what_the_window_shows(side):
+    _, nucleus, cell = field()
+    for centre in ("nucleus", "cell"):
+        frame = measure_shapes(nucleus, cell, PIXEL, side, centre)
+        for row, (y, x) in zip(frame.itertuples(), centres(frame, centre), strict=True):
+            own = cell if (cell == row.label).any() else nucleus
+            rows, columns = round(y) - side // 2 + np.arange(side), round(x) - side // 2 + np.arange(side)
+            in_field = [np.isin(place, np.arange(size)) for place, size in zip((rows, columns), own.shape, strict=True)]
+            seen = own[rows[in_field[0]]][:, columns[in_field[1]]]
+            assert row.exceeds_window == ((seen == row.label).sum() < (own == row.label).sum())
+            assert row.padded == (not (in_field[0].all() and in_field[1].all()))
+
+
 def test_intensities_are_exact_for_large_16_bit_objects():
     image = np.full((600, 600), 65535, np.uint16)
     mask = np.ones((600, 600), np.uint32)
@@ -80,9 +117,9 @@ def test_a_field_without_labels_has_no_rows():
     assert {"area_um2", "mean_protein", "nucleus_sum_protein"} <= set(frame.columns)
 
 
-def reasons(settings, needs_nucleus=True, **changes):
-    images, nucleus, cell = field()
-    frame = decide(measure_labels(images, nucleus, cell, PIXEL, 40), settings | changes, needs_nucleus)
+def reasons(settings, needs_nucleus=True, window=40, **changes):
+    _, nucleus, cell = field()
+    frame = decide(measure_shapes(nucleus, cell, PIXEL, window, "nucleus"), settings | changes, needs_nucleus)
     assert ((frame["reason"] == "kept") == (frame["status"] == "kept")).all()
     return dict(zip(frame["label"], frame["reason"], strict=True))
 
@@ -96,6 +133,10 @@ def test_settings_change_the_decision(settings):
     assert reasons(settings, needs_nucleus=False)[3] == "kept"
     assert reasons(settings, multinucleated="reject")[5] == "multinucleated"
     assert reasons(settings, max_cell_um2=200)[1] == "too_large"
+    assert reasons(settings, beyond_field="reject") == {
+        1: "kept", 2: "border", 3: "no_nucleus", 5: "beyond_field", 6: "beyond_field", 300: "no_cell",
+    }  # fmt: skip
+    assert reasons(settings, window=28, exceeds_window="reject")[1] == "exceeds_window"
     assert reasons(settings, min_cell_um2=0, min_nucleus_um2=0)[6] == "kept"
     # a nucleus without a cell is judged by its nucleus first
     assert reasons(settings, min_nucleus_um2=26)[300] == "too_small"
@@ -120,11 +161,17 @@ def test_reasons_are_tried_in_the_order_of_the_list(settings):
             "touches_border": [True],
             "nucleus_touches_border": [False],
             "n_nuclei": [0],
+            "exceeds_window": [True],
+            "padded": [True],
         }
     )
     found = [decide(frame, settings | change, True)["reason"][0] for change in ({}, {"border": "keep"})]
-    found.append(decide(frame, settings | {"border": "keep", "min_cell_um2": 0}, True)["reason"][0])
-    assert found == ["border", "too_small", "no_nucleus"]
+    strict = settings | {"beyond_field": "reject", "exceeds_window": "reject"}
+    found.insert(1, decide(frame, strict | {"border": "keep"}, True)["reason"][0])
+    lax = {"border": "keep", "min_cell_um2": 0}
+    found.append(decide(frame, settings | lax, True)["reason"][0])
+    found.append(decide(frame, settings | lax | {"exceeds_window": "reject"}, False)["reason"][0])
+    assert found == ["border", "beyond_field", "too_small", "no_nucleus", "exceeds_window"]
     assert [order.index(reason) for reason in found] == sorted(order.index(reason) for reason in found)
 
 
@@ -161,3 +208,17 @@ def test_a_curators_word_stands_over_every_reason():
     assert len(notes) == 2
     assert "a@v:9" in notes[1]
     assert frame["reason"].tolist() == ["kept", "border", "no_cell"]
+
+
+def test_a_small_sample_goes_but_for_what_a_curator_keeps():
+    frame = pd.DataFrame(
+        {
+            "status": ["kept", "rejected", "kept"],
+            "reason": ["kept", "border", "kept"],
+            "override": [None, None, "Ada: rare"],
+        }
+    )
+    found = reject_small_sample(frame)
+    assert found["reason"].tolist() == ["small_sample", "border", "kept"]
+    assert found["status"].tolist() == ["rejected", "rejected", "kept"]
+    assert frame["reason"].tolist() == ["kept", "border", "kept"]

@@ -6,6 +6,7 @@ localrules:
     all_qc,
     all_segment,
     all_crop,
+    all_index,
     all_embed,
 
 
@@ -29,6 +30,12 @@ rule all_segment:
 rule all_crop:
     input:
         per_shard("results/cells/{shard}.parquet"),
+
+
+rule all_index:
+    input:
+        "results/index",
+        "results/statistics/crops.tsv",
 
 
 rule all_embed:

@@ -1,5 +1,6 @@
 """Writing so that a reader sees the old content or the new, never a part."""
 
+import glob
 import json
 import os
 import shutil
@@ -42,6 +43,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if aside.exists() and not final.exists():
             os.replace(aside, final)
         _remove(aside)
+
+
+def sweep(path: str | Path) -> None:
+    """Remove what writers of `path` left beside it when they were killed. For paths that have one writer only."""
+    final = Path(path)
+    for ending in ("part", "old"):
+        for left in final.parent.glob(f".{glob.escape(final.name)}.*.{ending}"):
+            _remove(left)
 
 
 def write_json(path: str | Path, content: Any) -> None:

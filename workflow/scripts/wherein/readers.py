@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wherein.channels import in_order
-from wherein.decoders.image import DECLARE_AXES, Image, UnreadableImage, in_memory
+from wherein.decoders.image import DECLARE_AXES, Image, UnreadableImage, Window, in_memory
 from wherein.decoders.ome_zarr import open_zarr
 from wherein.decoders.tiff import open_tiff, tiff_file, tiff_pixel_size
 from wherein.sources.formats import CONVERTER, READABLE, vendor_format
@@ -30,7 +30,7 @@ GZIP_HEAD = 1 << 16
 __all__ = ["Image", "UnreadableImage", "header", "open_image", "pixel_size", "read_field", "read_plane", "sharpness"]
 
 
-def read_plane(path: str, channel: str | None = None, z: str = "max") -> np.ndarray:
+def read_plane(path: str, channel: str | None = None, z: str = "max", window: Window | None = None) -> np.ndarray:
     """Read one channel of a file as one plane.
 
     A colour image without a named channel is grey coded in a colour, as the Human Protein Atlas serves it: the
@@ -40,23 +40,28 @@ def read_plane(path: str, channel: str | None = None, z: str = "max") -> np.ndar
         path: TIFF, gzipped TIFF, PNG or JPEG, or the folder of an OME-Zarr image.
         channel: index, counted from 0, or name in the metadata; None for the only one.
         z: `max` over the depth, `focus` for the sharpest plane, or an index.
+        window: rows and columns to read; None for all. Of tiled or striped TIFF and of OME-Zarr only what it touches is
+            decoded.
 
     Returns:
-        (H, W), in the type of the file.
+        (H, W), in the type of the file; of a window, that of it which lies within the image.
 
     Raises:
         UnreadableImage: `missing_file`, `corrupt`, `unsupported_format` or `missing_channel`.
     """
     with open_image(path) as image:
-        return _read(image, path, channel, z)
+        return _read(image, path, channel, z, window)
 
 
-def read_field(files: pd.DataFrame, roles: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def read_field(
+    files: pd.DataFrame, roles: Sequence[str] | None = None, window: Window | None = None
+) -> dict[str, np.ndarray]:
     """Read the channels of one field.
 
     Args:
         files: rows of results/download/{shard}.parquet of one field version.
         roles: the roles to read; None for all that `files` has.
+        window: rows and columns to read, as in `read_plane`; of the field as it is given here, after `bin`.
 
     Returns:
         (H, W) by role, all of one size and type, in the order of storage; averaged and multiplied as the columns `bin`
@@ -80,8 +85,10 @@ def read_field(files: pd.DataFrame, roles: Sequence[str] | None = None) -> dict[
             if path not in images:
                 images[path] = stack.enter_context(open_image(path))
             channel = row["channel"] if isinstance(row["channel"], str) else None
-            plane = _read(images[path], path, channel, row["z"] if isinstance(row["z"], str) else "max")
-            planes[role] = multiplied(binned(plane, _number(row, "bin")), _number(row, "gain"), path)
+            side = _number(row, "bin")
+            z = row["z"] if isinstance(row["z"], str) else "max"
+            plane = _read(images[path], path, channel, z, _before_binning(window, side))
+            planes[role] = multiplied(binned(plane, side), _number(row, "gain"), path)
     if len({plane.shape for plane in planes.values()}) > 1:
         found = ", ".join(f"{role} {plane.shape[0]} x {plane.shape[1]}" for role, plane in planes.items())
         raise UnreadableImage("size_mismatch", f"the channels differ in size: {found}")
@@ -113,6 +120,13 @@ def binned(plane: np.ndarray, side: int) -> np.ndarray:
         return blocks.mean((1, 3), dtype=np.float64).astype(plane.dtype)
     total = blocks.sum((1, 3), dtype=np.int64)
     return ((total + side**2 // 2) // side**2).astype(plane.dtype)
+
+
+def _before_binning(window: Window | None, side: int) -> Window | None:
+    if window is None or side == 1:
+        return window
+    rows, columns = (slice(part.start * side, part.stop * side) for part in window)
+    return rows, columns
 
 
 def multiplied(plane: np.ndarray, gain: int, path: str) -> np.ndarray:
@@ -243,7 +257,7 @@ def unknown_format(path: str) -> str:
     return f"{path} {what}; {CONVERTER}"
 
 
-def _read(image: Image, path: str, channel: str | None, z: str) -> np.ndarray:
+def _read(image: Image, path: str, channel: str | None, z: str, window: Window | None = None) -> np.ndarray:
     for axis in image.axes:
         if axis not in "CZSYX" and image.length(axis) > 1:
             what = "points in time" if axis == "T" else "pages whose axes are not declared"
@@ -256,10 +270,10 @@ def _read(image: Image, path: str, channel: str | None, z: str) -> np.ndarray:
         if image.axes.endswith("S") and channel is None:
             # alpha, the fourth sample (the second of grey), is no intensity
             colours = min(image.length("S") - (image.length("S") in (2, 4)), 3)
-            plane = reduce(np.maximum, [_flat(image, {"S": sample}, path, z) for sample in range(colours)])
+            plane = reduce(np.maximum, [_flat(image, {"S": sample}, path, z, window) for sample in range(colours)])
         else:
             axis = "S" if "S" in image.axes else "C"
-            plane = _flat(image, {axis: _channel_index(image, axis, path, channel)}, path, z)
+            plane = _flat(image, {axis: _channel_index(image, axis, path, channel)}, path, z, window)
     if plane.dtype.kind == "f" and not np.isfinite(plane).all():
         share = 1 - np.isfinite(plane).mean()
         raise UnreadableImage(
@@ -268,17 +282,19 @@ def _read(image: Image, path: str, channel: str | None, z: str) -> np.ndarray:
     return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
 
 
-def _flat(image: Image, index: dict[str, int], path: str, z: str) -> np.ndarray:
+def _flat(image: Image, index: dict[str, int], path: str, z: str, window: Window | None) -> np.ndarray:
     depth = image.length("Z")
     if depth == 1 and z in ("max", "focus", "0"):
-        return image.plane(index)
+        return image.plane(index, window)
     if z == "max":
-        return reduce(np.maximum, (image.plane({**index, "Z": level}) for level in range(depth)))
+        return reduce(np.maximum, (image.plane({**index, "Z": level}, window) for level in range(depth)))
     if z == "focus":
-        return max((image.plane({**index, "Z": level}) for level in range(depth)), key=sharpness)
+        # the sharpest plane of the field, whatever window is asked for
+        best = max((image.plane({**index, "Z": level}, None) for level in range(depth)), key=sharpness)
+        return best if window is None else best[window]
     if not z.isdigit() or int(z) >= depth:
         raise UnreadableImage("missing_channel", f"{path} has no plane z = {z}: it has {depth}, counted from 0")
-    return image.plane({**index, "Z": int(z)})
+    return image.plane({**index, "Z": int(z)}, window)
 
 
 def sharpness(plane: np.ndarray) -> float:

@@ -54,6 +54,7 @@ SEGMENT_REASONS = {
 
 CELL_REASONS = {
     "border": "the cell touches the border of the field",
+    "beyond_field": "the crop's window reaches beyond the field",
     "too_small": "cell or nucleus smaller than the source's minimum",
     "too_large": "cell larger than the source's maximum",
     "no_nucleus": "a cell without a nucleus",

@@ -149,6 +149,7 @@ def cells_schema(roles: Sequence[str]) -> pa.Schema:
             ("touches_border", pa.bool_()),
             ("nucleus_touches_border", pa.bool_()),
             ("exceeds_window", pa.bool_()),
+            ("padded", pa.bool_()),
             ("n_nuclei", pa.int32()),
             *(
                 (f"{part}{what}_{role}", REAL)

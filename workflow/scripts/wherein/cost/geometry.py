@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from wherein.crops.cut import window_px
+from wherein.crops.window import window_px
 
 PUBLISHED_PX = {
     "hpa": ((2048, 2048), "size of most of the atlas's images; older plates are 1728 x 1728"),
@@ -142,8 +142,8 @@ def geometry_of(
         cells = density.value * shape[0] * shape[1] * pixel_size_um**2 / 1e6
         cells_basis = f"{density.value:,.0f} kept cells a square millimetre: {density.source}, {density.date}"
     return Geometry(
-        shape, basis if shape else "", pixel_size_um, len(roles), pixel_bytes, window_px(window, pixel_size_um),
-        cells, cells_basis,
+        shape, basis if shape else "", pixel_size_um, len(roles), pixel_bytes,
+        window_px(window, crop["pixel_size_um"] or pixel_size_um), cells, cells_basis,
     )  # fmt: skip
 
 

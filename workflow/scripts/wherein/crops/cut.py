@@ -1,19 +1,12 @@
-"""Windows around cells: raw pixels of every role, and masks of the cell, its nucleus and their neighbours."""
+"""Cutting cells out of a field: pixels of every role, and masks of the cell, its nucleus and their neighbours."""
 
 import numpy as np
 
+from wherein.crops.resample import resample, resample_masks
+from wherein.crops.window import Window, window_corner
+
 NONE, THIS, ANOTHER = 0, 1, 2
 """Values of a crop's masks: no object, the crop's own, another one."""
-
-
-def window_px(window_um: float, pixel_size_um: float) -> int:
-    """Side of a window in pixels of the source: the nearest even number, at least 2."""
-    return max(2, 2 * round(window_um / pixel_size_um / 2))
-
-
-def window_corner(centre: tuple[float, float], side: int) -> tuple[int, int]:
-    """First row and column of a window of `side` pixels around `centre` (y, x); may lie beyond the field."""
-    return round(centre[0]) - side // 2, round(centre[1]) - side // 2
 
 
 def cut_window(plane: np.ndarray, corner: tuple[int, int], side: int) -> np.ndarray:
@@ -25,8 +18,11 @@ def cut_window(plane: np.ndarray, corner: tuple[int, int], side: int) -> np.ndar
         side: pixels.
 
     Returns:
-        (..., side, side), the same type; 0 beyond the field. Never a view of `plane`.
+        (..., side, side), the same type; 0 beyond the field. A view of `plane` where the window lies in the field.
     """
+    (y, x), (height, width) = corner, plane.shape[-2:]
+    if 0 <= y <= height - side and 0 <= x <= width - side:
+        return plane[..., y : y + side, x : x + side]
     out = np.zeros((*plane.shape[:-2], side, side), plane.dtype)
     inside, there = [], []
     for start, size in zip(corner, plane.shape[-2:], strict=True):
@@ -38,7 +34,13 @@ def cut_window(plane: np.ndarray, corner: tuple[int, int], side: int) -> np.ndar
 
 
 def cut_cell(
-    image: np.ndarray, nucleus: np.ndarray, cell: np.ndarray, label: int, centre: tuple[float, float], side: int
+    image: np.ndarray,
+    nucleus: np.ndarray,
+    cell: np.ndarray,
+    label: int,
+    centre: tuple[float, float],
+    window: Window,
+    resampling: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut out one cell.
 
@@ -47,17 +49,28 @@ def cut_cell(
         nucleus: (H, W) labels.
         cell: (H, W) labels.
         label: number of the cell.
-        centre: y, x in pixels.
-        side: pixels of the window.
+        centre: y, x in pixels of the source.
+        window: its size, in pixels of the source and of the crop.
+        resampling: key of `wherein.crops.resample.METHODS`.
 
     Returns:
-        pixels: (C, side, side) in the type of `image`.
-        masks: (2, side, side) uint8, cell then nucleus: NONE, THIS or ANOTHER.
+        pixels: (C, size_px, size_px) in the type of `image`; what lies beyond the field is 0.
+        masks: (2, size_px, size_px) uint8, cell then nucleus: NONE, THIS or ANOTHER.
     """
-    corner = window_corner(centre, side)
-    masks = np.stack([_mask(cut_window(labels, corner, side), label) for labels in (cell, nucleus)])
-    return cut_window(image, corner, side), masks
+    corner = window_corner(centre, window.source_px)
+    pixels = cut_window(image, corner, window.source_px)
+    masks = np.empty((2, window.size_px, window.size_px), np.uint8)
+    for mask, labels in zip(masks, (cell, nucleus), strict=True):
+        part = cut_window(labels, corner, window.source_px)
+        classify(resample_masks(part, window.size_px) if window.resampled else part, label, mask)
+    if not window.resampled:
+        return np.ascontiguousarray(pixels), masks
+    return resample(pixels, (window.size_px, window.size_px), resampling), masks
 
 
-def _mask(labels: np.ndarray, label: int) -> np.ndarray:
-    return np.where(labels == label, THIS, np.where(labels > 0, ANOTHER, NONE)).astype(np.uint8)
+def classify(labels: np.ndarray, label: int, out: np.ndarray) -> None:
+    """Write NONE, THIS (where `labels` is `label`) or ANOTHER into `out`, uint8 of the same shape."""
+    # ANOTHER where there is an object, less 1 where it is the own: a tenth of the time of np.where
+    np.not_equal(labels, NONE, out=out.view(bool))
+    out *= ANOTHER
+    out -= (labels == label).view(np.uint8)

@@ -8,24 +8,27 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from wherein.crops.window import window_corner
 from wherein.reasons import CELL_REASONS, KEPT, REJECTED
 
 
-def measure_labels(
-    images: dict[str, np.ndarray], nucleus: np.ndarray, cell: np.ndarray, pixel_size_um: float, window_px: int
+def measure_shapes(
+    nucleus: np.ndarray, cell: np.ndarray, pixel_size_um: float, window_px: int, centre: str
 ) -> pd.DataFrame:
-    """Measure every label of a field, on the source's own pixels.
+    """Measure what the masks of a field say of every label.
 
     Args:
-        images: (H, W) by role, in the source's type.
         nucleus: (H, W) labels.
         cell: (H, W) labels, the same number for a nucleus and its cell.
         pixel_size_um: micrometres a pixel.
-        window_px: side of the crop's window.
+        window_px: side of the crop's window in pixels of the source.
+        centre: what the window is centred on, `nucleus` (the cell, for one without) or `cell` (the nucleus, for one
+            without).
 
     Returns:
-        One row for each number that occurs, in ascending order: the measured columns of the ledger. A nucleus without
-        a cell has its own box and centroid in place of a cell's, and null for what is measured over the cell.
+        One row for each number that occurs, in ascending order: the columns of the ledger from label to n_nuclei. A
+        nucleus without a cell has its own box and centroid in place of a cell's, and null for what is measured over
+        the cell.
     """
     labels = np.union1d(np.unique(nucleus), np.unique(cell))
     labels = labels[labels > 0].astype(np.int64)
@@ -45,18 +48,50 @@ def measure_labels(
     frame["touches_border"] = shape_of_cell["border"] | shape_of_nucleus["border"]
     frame["nucleus_touches_border"] = shape_of_nucleus["border"]
     frame["n_nuclei"] = shape_of_nucleus["pieces"]
-    own_centre = np.where(has_nucleus[:, None], frame[["nucleus_y", "nucleus_x"]], frame[["y", "x"]])
-    corner = np.round(own_centre) - window_px // 2
+    corner = [window_corner(place, window_px) for place in centres(frame, centre)]
+    corner = np.array(corner, dtype=np.int64).reshape(-1, 2)
     low, high = (frame[[f"bbox_y{end}", f"bbox_x{end}"]].to_numpy() for end in (0, 1))
     frame["exceeds_window"] = ((low < corner) | (high > corner + window_px)).any(axis=1)
-    for part, mask, there in (("", cell, has_cell), ("nucleus_", nucleus, has_nucleus)):
-        sums = intensity_sums(images, mask, labels)
-        size = (shape_of_cell if mask is cell else shape_of_nucleus)["area"]
-        for role, total in sums.items():
-            with np.errstate(invalid="ignore", divide="ignore"):
-                frame[f"{part}mean_{role}"] = np.where(there, total / size, np.nan)
-            frame[f"{part}sum_{role}"] = np.where(there, total, np.nan)
+    frame["padded"] = ((corner < 0) | (corner + window_px > cell.shape)).any(axis=1)
     return frame.astype({f"bbox_{name}": np.int32 for name in ("y0", "x0", "y1", "x1")})
+
+
+def centres(frame: pd.DataFrame, centre: str) -> np.ndarray:
+    """Points (y, x) in pixels on which windows are centred: (len(frame), 2) float64.
+
+    Args:
+        frame: rows as `measure_shapes` gives them.
+        centre: `nucleus` or `cell`, as there.
+    """
+    of_cell = frame[["y", "x"]].to_numpy(dtype=float)
+    of_nucleus = frame[["nucleus_y", "nucleus_x"]].to_numpy(dtype=float)
+    return of_cell if centre == "cell" else np.where(np.isnan(of_nucleus), of_cell, of_nucleus)
+
+
+def measure_intensities(
+    frame: pd.DataFrame, images: dict[str, np.ndarray], nucleus: np.ndarray, cell: np.ndarray
+) -> pd.DataFrame:
+    """Measure the intensity of every label of a field, on the source's own pixels.
+
+    Args:
+        frame: rows as `measure_shapes` gives them.
+        images: (H, W) by role, in the source's type.
+        nucleus: (H, W) labels.
+        cell: (H, W) labels.
+
+    Returns:
+        A copy with mean_{role} and sum_{role}, nucleus_mean_{role} and nucleus_sum_{role}; null where the label has no
+        cell, or no nucleus.
+    """
+    labels = frame["label"].to_numpy()
+    columns: dict[str, np.ndarray] = {}
+    for part, mask in (("", cell), ("nucleus_", nucleus)):
+        size = np.bincount(mask[mask > 0], minlength=int(labels.max(initial=0)) + 1)[labels]
+        for role, total in intensity_sums(images, mask, labels).items():
+            with np.errstate(invalid="ignore", divide="ignore"):
+                columns[f"{part}mean_{role}"] = np.where(size > 0, total / size, np.nan)
+            columns[f"{part}sum_{role}"] = np.where(size > 0, total, np.nan)
+    return frame.assign(**columns)
 
 
 def intensity_sums(images: dict[str, np.ndarray], mask: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -80,7 +115,7 @@ def decide(frame: pd.DataFrame, settings: dict[str, Any], needs_nucleus: bool) -
     """Keep or reject every label, with the first reason that holds, in the order of CELL_REASONS.
 
     Args:
-        frame: rows as `measure_labels` gives them.
+        frame: rows as `measure_shapes` gives them.
         settings: the section `crop` of the configuration, as `settings_for` gives it.
         needs_nucleus: whether a cell without a nucleus is rejected.
 
@@ -98,6 +133,7 @@ def decide(frame: pd.DataFrame, settings: dict[str, Any], needs_nucleus: bool) -
     largest = settings["max_cell_um2"]
     holds = {
         "border": edge,
+        "beyond_field": frame["padded"] & (settings["beyond_field"] == "reject"),
         # comparisons with null are false: a nucleus without a cell is judged by its nucleus alone
         "too_small": (frame["area_um2"] < settings["min_cell_um2"])
         | (frame["nucleus_area_um2"] < settings["min_nucleus_um2"]),
@@ -105,6 +141,7 @@ def decide(frame: pd.DataFrame, settings: dict[str, Any], needs_nucleus: bool) -
         "no_nucleus": no_nucleus & needs_nucleus,
         "no_cell": no_cell,
         "multinucleated": (frame["n_nuclei"] > 1) & (settings["multinucleated"] == "reject"),
+        "exceeds_window": frame["exceeds_window"] & (settings["exceeds_window"] == "reject"),
     }
     reason = pd.Series(KEPT, index=frame.index, dtype=object)
     for name in reversed([name for name in CELL_REASONS if name in holds]):
@@ -148,6 +185,20 @@ def apply_overrides(frame: pd.DataFrame, overrides: Iterable[Sequence[str]]) -> 
         else:
             frame.loc[row, ["status", "reason"]] = [KEPT, KEPT]
     return frame, notes
+
+
+def reject_small_sample(frame: pd.DataFrame) -> pd.DataFrame:
+    """Reject the kept cells of a field whose sample has too few, but for those that a curator keeps.
+
+    Args:
+        frame: rows with status, reason and override.
+
+    Returns:
+        A copy.
+    """
+    frame = frame.copy()
+    frame.loc[(frame["status"] == KEPT) & frame["override"].isna(), ["status", "reason"]] = [REJECTED, "small_sample"]
+    return frame
 
 
 def _shapes(mask: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

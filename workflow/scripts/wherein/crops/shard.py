@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from wherein.atomic import atomic_path
+from wherein.atomic import atomic_path, sweep
 from wherein.channels import in_order
-from wherein.crops.cut import cut_cell, window_px
-from wherein.crops.ledger import apply_overrides, decide, measure_labels, settings_for
+from wherein.crops.cut import cut_cell
+from wherein.crops.ledger import (
+    apply_overrides,
+    centres,
+    decide,
+    measure_intensities,
+    measure_shapes,
+    reject_small_sample,
+    settings_for,
+)
 from wherein.crops.store import CropWriter
+from wherein.crops.window import Window, window_of
 from wherein.readers import read_field
 from wherein.reasons import KEPT, PASSED
 from wherein.segmentation.masks import read_masks
@@ -55,92 +65,131 @@ def crop_shard(
     paths = pq.read_table(files).to_pandas()
     catalog = fields_of_shard(fields, shard)
     roles = in_order(paths["role"])
-    with stage_summary(summary, "crop", shard, ("numpy", "zarr", "imagecodecs")) as report:
+    for output in (crops, cells, summary):
+        sweep(output)
+    with stage_summary(summary, "crop", shard, ("numpy", "opencv-python-headless", "imagecodecs")) as report:
         own, needs_nucleus = settings_for(settings, roles)
         pixel_size = float(catalog["pixel_size_um"].iloc[0])
-        side = window_px(own["window_um"], pixel_size)
-        work = _Work(shard, str(catalog["source"].iloc[0]), roles, pixel_size, side, own, needs_nucleus)
+        work = _Work(
+            shard=shard,
+            source=str(catalog["source"].iloc[0]),
+            roles=roles,
+            pixel_size_um=pixel_size,
+            window=window_of(own["window_um"], pixel_size, own["pixel_size_um"]),
+            settings=own,
+            needs_nucleus=needs_nucleus,
+            masks=masks,
+            words=_by_field(overrides),
+        )
+        small = _small_samples(work, passed, catalog) if own["min_sample_cells"] > 1 else set()
         with atomic_path(crops) as partial:
-            ledger = _cut_fields(work, passed, paths, masks, overrides, partial, report)
+            ledger = _cut_fields(work, passed, paths, small, partial, report)
         write_table(cells, ledger, cells_schema(roles))
         _count(report, ledger)
 
 
+@dataclass(frozen=True)
 class _Work:
-    """What does not change from field to field of one shard."""
+    """What does not change from field to field of one shard.
 
-    def __init__(
-        self,
-        shard: str,
-        source: str,
-        roles: list[str],
-        pixel_size_um: float,
-        side: int,
-        settings: dict[str, Any],
-        needs_nucleus: bool,
-    ) -> None:
-        self.shard = shard
-        self.source = source
-        self.roles = roles
-        self.pixel_size_um = pixel_size_um
-        self.side = side
-        self.settings = settings
-        self.needs_nucleus = needs_nucleus
+    Attributes:
+        words: a curator's words by field version, `{field_id}@{version}`.
+    """
 
-    def measured(
-        self, field_id: str, version: str, images: dict[str, np.ndarray], nucleus: np.ndarray, cell: np.ndarray
-    ) -> pd.DataFrame:
-        """Rows of one field, decided but for the curator's words."""
-        frame = measure_labels(images, nucleus, cell, self.pixel_size_um, self.side)
+    shard: str
+    source: str
+    roles: list[str]
+    pixel_size_um: float
+    window: Window
+    settings: dict[str, Any]
+    needs_nucleus: bool
+    masks: str | Path
+    words: dict[str, list[Sequence[str]]]
+
+    def decided(
+        self, field_id: str, version: str, nucleus: np.ndarray, cell: np.ndarray
+    ) -> tuple[pd.DataFrame, list[str]]:
+        """Rows of one field without intensities, decided but for its sample, and what could not be followed."""
+        frame = measure_shapes(nucleus, cell, self.pixel_size_um, self.window.source_px, self.settings["centre"])
         frame = decide(frame, self.settings, self.needs_nucleus)
         ids = [f"{field_id}@{version}:{label}" for label in frame["label"]]
-        return frame.assign(
+        frame = frame.assign(
             cell_id=ids, field_id=field_id, version=version, shard=self.shard, source=self.source, crop_index=None
         )
+        return apply_overrides(frame, self.words.get(f"{field_id}@{version}", []))
+
+
+def _by_field(overrides: Sequence[Sequence[str]]) -> dict[str, list[Sequence[str]]]:
+    words: dict[str, list[Sequence[str]]] = {}
+    for word in overrides:
+        words.setdefault(word[1].rsplit(":", 1)[0], []).append(word)
+    return words
+
+
+def _small_samples(work: _Work, passed: pd.DataFrame, catalog: pd.DataFrame) -> set[tuple[str, str]]:
+    """Field versions of samples with too few cells; a field of no known sample stands for itself.
+
+    A sample's fields of one release lie in one shard, so its cells can be counted here. Masks alone are read for it.
+    """
+    of_field = {
+        (row.field_id, row.version): row.sample if isinstance(row.sample, str) else f"{row.field_id}@{row.version}"
+        for row in catalog.reindex(columns=["field_id", "version", "sample"]).itertuples()
+    }
+    kept: Counter[str] = Counter()
+    keys = list(zip(passed["field_id"], passed["version"], strict=True))
+    for key in keys:
+        frame, _ = work.decided(*key, *read_masks(work.masks, *key))
+        kept[of_field[key]] += int((frame["status"] == KEPT).sum())
+    return {key for key in keys if kept[of_field[key]] < work.settings["min_sample_cells"]}
 
 
 def _cut_fields(
     work: _Work,
     passed: pd.DataFrame,
     paths: pd.DataFrame,
-    masks: str | Path,
-    overrides: Sequence[Sequence[str]],
+    small: set[tuple[str, str]],
     folder: Path,
     report: Summary,
 ) -> pd.DataFrame:
     """Write the store and return the ledger."""
     by_field = dict(list(paths.groupby(["field_id", "version"], sort=False)))
-    words: dict[str, list[Sequence[str]]] = {}
-    for word in overrides:
-        words.setdefault(word[1].rsplit(":", 1)[0], []).append(word)
     ledger: list[pd.DataFrame] = []
-    with CropWriter(folder, work.roles, work.side, _dtype(passed)) as writer:
+    unheard = dict(work.words)
+    with CropWriter(folder, work.roles, work.window.size_px, _dtype(passed)) as writer:
         for number, row in enumerate(passed.itertuples(), start=1):
             key = (row.field_id, row.version)
-            nucleus, cell = read_masks(masks, *key)
+            nucleus, cell = read_masks(work.masks, *key)
             if not (nucleus.any() or cell.any()):
                 log.info("%d of %d: %s@%s has no labels", number, len(passed), *key)
                 continue
+            unheard.pop(f"{row.field_id}@{row.version}", None)
             images = read_field(by_field[key], work.roles)
-            frame = work.measured(*key, images, nucleus, cell)
-            frame, notes = apply_overrides(frame, words.pop(f"{row.field_id}@{row.version}", []))
+            frame, notes = work.decided(*key, nucleus, cell)
             report.notes += notes
+            if key in small:
+                frame = reject_small_sample(frame)
             ledger.append(_cut_kept(work, frame, images, nucleus, cell, writer))
             log.info("%d of %d: %s@%s, %d labels", number, len(passed), *key, len(frame))
         report.notes += [
             f"{word[4]} says {word[2]} of {word[1]}, but there is no such cell"
-            for left in words.values()
+            for left in unheard.values()
             for word in left
         ]
-        writer.finish(
-            {
-                "pixel_size_um": work.pixel_size_um,
-                "window_um": work.side * work.pixel_size_um,
-                "shard": work.shard,
-                "source": work.source,
-            }
-        )
+        writer.finish(_attributes(work))
     return pd.concat(ledger, ignore_index=True) if ledger else pd.DataFrame()
+
+
+def _attributes(work: _Work) -> dict[str, Any]:
+    """What makes the store tell for itself how it was cut."""
+    return {
+        "pixel_size_um": work.window.pixel_size_um,
+        "window_um": work.window.window_um,
+        "source_pixel_size_um": work.pixel_size_um,
+        "resampling": work.settings["resampling"] if work.window.resampled else None,
+        "centre": work.settings["centre"],
+        "shard": work.shard,
+        "source": work.source,
+    }
 
 
 def _cut_kept(
@@ -151,19 +200,20 @@ def _cut_kept(
     cell: np.ndarray,
     writer: CropWriter,
 ) -> pd.DataFrame:
-    """Append the kept cells of one field to the store; the rows come back with their places in it."""
+    """Measure one field and append its kept cells to the store; the rows come back with their places in it."""
     if next(iter(images.values())).shape != cell.shape:
         raise ValueError(
             f"{frame['cell_id'].iloc[0]}: the masks are {cell.shape}, the image "
             f"{next(iter(images.values())).shape}: the files have changed, run `download` again"
         )
+    frame = measure_intensities(frame, images, nucleus, cell)
     stack = np.stack([images[role] for role in work.roles]).astype(writer.dtypes["images"], casting="safe", copy=False)
     places: list[int | None] = []
-    for row in frame.itertuples():
+    how = (work.window, work.settings["resampling"])
+    for row, centre in zip(frame.itertuples(), centres(frame, work.settings["centre"]), strict=True):
         place = None
         if row.status == KEPT:
-            centre = (row.y, row.x) if np.isnan(row.nucleus_y) else (row.nucleus_y, row.nucleus_x)
-            place = writer.add(row.cell_id, *cut_cell(stack, nucleus, cell, row.label, centre, work.side))
+            place = writer.add(row.cell_id, *cut_cell(stack, nucleus, cell, row.label, centre, *how))
         places.append(place)
     return frame.assign(crop_index=pd.array(places, dtype="Int32"))
 
@@ -178,7 +228,11 @@ def _count(report: Summary, ledger: pd.DataFrame) -> None:
     reasons = Counter(ledger["reason"]) if len(ledger) else Counter()
     kept = reasons.pop(KEPT, 0)
     report.counts = {"in": len(ledger), "kept": kept, **reasons}
-    exceeding = int((ledger["exceeds_window"] & (ledger["status"] == KEPT)).sum()) if len(ledger) else 0
-    report.extra["exceeds_window"] = exceeding
-    if exceeding:
-        report.notes.append(f"{exceeding} of {kept} kept cells are larger than the window or reach beyond it")
+    for flag, words in (
+        ("exceeds_window", "are larger than the window or reach beyond it"),
+        ("padded", "lie so near the border that their window reaches beyond the field, where pixels are 0"),
+    ):
+        count = int((ledger[flag] & (ledger["status"] == KEPT)).sum()) if len(ledger) else 0
+        report.extra[flag] = count
+        if count:
+            report.notes.append(f"{count} of {kept} kept cells {words}")

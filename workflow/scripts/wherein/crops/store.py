@@ -1,36 +1,35 @@
 """The crop store: a Zarr v3 group that plain zarr opens, written as cells come and read at random without waste.
 
-A crop is one chunk, compressed by zstd and closed by its crc32c; up to SHARD_CROPS chunks share one file, at whose end
-stands their index (Zarr v3, codec `sharding_indexed`). The writer needs the memory of one crop. The reader maps the
-files, looks chunks up in the index and decodes them alone: zarr itself takes about a millisecond for each.
+Every byte of a store answers to a checksum: blocks and the indexes of their files to a crc32c (`wherein.crops.blocks`),
+each cell to one over its pixels, and the three files of metadata to one that the group's attributes hold.
 """
 
 import json
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import google_crc32c
-import imagecodecs
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
+import pyarrow.parquet as pq
 
 from wherein import __version__
+from wherein.crops.blocks import BlockArray, BlockWriter, DamagedCropsError, again, shard_path
+from wherein.crops.view import CropView
+from wherein.reasons import KEPT
 
-SHARD_CROPS = 2000
-"""Most crops in one file."""
+SHARD_CROPS = 4000
+"""Most crops in one file of images."""
 
-ARRAYS = ("images", "masks")
+MASKS_PER_IMAGE = 16
+"""How many times more crops a file of masks has room for: masks take some 1 % of the bytes of images, and so nearly
+every store has a single file of them."""
 
-ABSENT = np.uint64(2**64 - 1)
-"""What the index of a shard holds where there is no chunk."""
+ARRAYS = {"images": ("cell", "channel", "y", "x"), "masks": ("cell", "mask", "y", "x")}
+"""Arrays of a store and their axes."""
 
-
-class DamagedCropsError(ValueError):
-    """Bytes of a crop store are missing or not what was written; nothing is ever given in their place."""
+METADATA_CHECKSUM = "metadata_crc32c"
 
 
 class CropWriter:
@@ -41,7 +40,7 @@ class CropWriter:
         roles: channels of the crops, in the order of storage.
         side: height and width in pixels.
         dtype: type of the images.
-        shard_crops: most crops in one file.
+        shard_crops: most crops in one file of images.
     """
 
     def __init__(
@@ -51,10 +50,12 @@ class CropWriter:
         self.roles = list(roles)
         self.shapes = {"images": (len(self.roles), side, side), "masks": (2, side, side)}
         self.dtypes = {"images": np.dtype(dtype), "masks": np.dtype(np.uint8)}
-        self.shard_crops = shard_crops
         self.cell_ids: list[str] = []
         self.checksums: list[int] = []
-        self._files = {name: _ShardFiles(self.path / name, shard_crops) for name in ARRAYS}
+        room = {"images": shard_crops, "masks": shard_crops * MASKS_PER_IMAGE}
+        self._writers = {
+            name: BlockWriter(self.path / name, self.shapes[name], self.dtypes[name], room[name]) for name in ARRAYS
+        }
 
     def __enter__(self) -> "CropWriter":
         self.path.mkdir(parents=True)
@@ -63,8 +64,8 @@ class CropWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for files in self._files.values():
-            files.close()
+        for writer in self._writers.values():
+            writer.close()
 
     def add(self, cell_id: str, image: np.ndarray, masks: np.ndarray) -> int:
         """Append one crop.
@@ -87,9 +88,9 @@ class CropWriter:
                     f"{cell_id}: {name} are {array.shape} {array.dtype}; "
                     f"the store holds {self.shapes[name]} {self.dtypes[name]}"
                 )
-            raw = _little(array).tobytes()
-            checksum = google_crc32c.extend(checksum, raw)
-            self._files[name].append(_encode(raw))
+            block = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            checksum = _extend(checksum, block)
+            self._writers[name].append(block)
         self.cell_ids.append(cell_id)
         self.checksums.append(checksum)
         return len(self.cell_ids) - 1
@@ -100,20 +101,22 @@ class CropWriter:
         Args:
             attributes: JSON-able attributes of the group beside those that the writer knows (docs/formats.md).
         """
-        root = zarr.create_group(self.path, zarr_format=3)
-        for name in ARRAYS:
-            self._files[name].close()
-            _create_array(root, name, len(self.cell_ids), self.shapes[name], self.dtypes[name], self.shard_crops)
-        root.attrs.update(
-            {
-                **attributes,
-                "roles": self.roles,
-                "window_px": self.shapes["images"][1],
-                "cell_ids": self.cell_ids,
-                "checksums": self.checksums,
-                "wherein_version": __version__,
-            }
-        )
+        for name, axes in ARRAYS.items():
+            self._writers[name].finish(axes)
+        known = {
+            "roles": self.roles,
+            "window_px": self.shapes["images"][1],
+            "cell_ids": self.cell_ids,
+            "checksums": self.checksums,
+            "mask_channels": ["cell", "nucleus"],
+            "mask_values": {"none": 0, "this": 1, "another": 2},
+            "wherein_version": __version__,
+            METADATA_CHECKSUM: _hex(0),
+        }
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, **known}}
+        content = (json.dumps(group, indent=1) + "\n").encode()
+        checksum = _metadata_checksum(self.path, content)
+        (self.path / "zarr.json").write_bytes(content.replace(_entry(_hex(0)), _entry(checksum)))
 
 
 class CropStore:
@@ -136,17 +139,26 @@ class CropStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            self.attributes: dict[str, Any] = json.loads((self.path / "zarr.json").read_text())["attributes"]
+            content = (self.path / "zarr.json").read_bytes()
+            self.attributes: dict[str, Any] = json.loads(content)["attributes"]
             self.roles: list[str] = self.attributes["roles"]
             self.cell_ids: list[str] = self.attributes["cell_ids"]
             self.pixel_size_um: float = self.attributes["pixel_size_um"]
             self.window_um: float = self.attributes["window_um"]
-            self._arrays = {name: _ShardedArray(self.path / name) for name in ARRAYS}
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            raise DamagedCropsError(f"{self.path} is no whole crop store ({error!r}): run `crop` again") from error
+            written = self.attributes[METADATA_CHECKSUM]
+            content = content.replace(_entry(written), _entry(_hex(0)))
+            if _metadata_checksum(self.path, content) != written:
+                raise DamagedCropsError(
+                    f"{self.path}: the metadata are not those that were written; {again(self.path)}"
+                )
+            self._arrays = {name: BlockArray(self.path / name) for name in ARRAYS}
+        except DamagedCropsError:
+            raise
+        except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
+            raise DamagedCropsError(f"{self.path} is no whole crop store ({error!r}); {again(self.path)}") from error
         for name, array in self._arrays.items():
-            if array.shape[0] != len(self.cell_ids):
-                raise DamagedCropsError(f"{self.path}: {array.shape[0]} {name} for {len(self.cell_ids)} cells")
+            if len(array) != len(self):
+                raise DamagedCropsError(f"{self.path}: {len(array)} {name} for {len(self)} cells; {again(self.path)}")
 
     def __len__(self) -> int:
         return len(self.cell_ids)
@@ -161,31 +173,50 @@ class CropStore:
         """Side of a crop in pixels."""
         return self._arrays["images"].shape[-1]
 
-    def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def images(self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Pixels of some crops.
 
         Args:
             indices: rows of the store, in any order, repeated or not.
+            out: where to put them, (n, C, H, W) in the source's type, C-contiguous; None for a new array.
 
         Returns:
-            (n, C, H, W) in the source's type, in the order of `indices`.
+            (n, C, H, W) in the source's type, in the order of `indices`: `out`, where that was given.
 
         Raises:
             IndexError: a row is not there.
+            ValueError: `out` does not fit.
             DamagedCropsError: a crop's bytes are missing or changed.
         """
-        return self._arrays["images"].read(indices)
+        return self._arrays["images"].read(indices, out)
 
-    def masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def masks(self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Masks of some crops: (n, 2, H, W) uint8, cell then nucleus: 0 none, 1 this one, 2 another. As `images`."""
-        return self._arrays["masks"].read(indices)
+        return self._arrays["masks"].read(indices, out)
+
+    def view(
+        self, pixel_size_um: float | None = None, size_px: int | None = None, resampling: str = "area"
+    ) -> CropView:
+        """The middle of every crop with other pixels, as a model wants them; nothing is cut again.
+
+        Args:
+            pixel_size_um: micrometres a pixel; None for the store's own.
+            size_px: side of the view, pixels; None for as many as the window holds.
+            resampling: `area` (anti-aliased) or `linear`.
+
+        Raises:
+            ValueError: the view is larger than the window.
+        """
+        return CropView(self, pixel_size_um, size_px, resampling)
 
 
-def verify(path: str | Path) -> list[str]:
-    """Read a whole store and name what is broken.
+def verify(path: str | Path, cells: str | Path | None = None) -> list[str]:
+    """Read a whole store and name what is broken, and the shard to run again.
 
     Args:
         path: folder of the store.
+        cells: the shard's ledger, results/cells/{shard}.parquet, to find cells that the store lacks or has too many;
+            None to look at the store alone.
 
     Returns:
         One sentence for each broken crop or file; empty if all is as it was written.
@@ -194,139 +225,65 @@ def verify(path: str | Path) -> list[str]:
         store = CropStore(path)
     except DamagedCropsError as error:
         return [str(error)]
-    broken = []
-    checksums = store.attributes.get("checksums", [])
+    broken = _stray_files(store)
+    checksums = store.attributes["checksums"]
     if len(checksums) != len(store):
-        return [f"{path}: {len(checksums)} checksums for {len(store)} cells: run `crop` again"]
+        return [*broken, f"{path}: {len(checksums)} checksums for {len(store)} cells; {again(store.path)}"]
     for row, (cell_id, expected) in enumerate(zip(store.cell_ids, checksums, strict=True)):
         try:
             found = 0
             for read in (store.images, store.masks):
-                found = google_crc32c.extend(found, _little(read([row])).tobytes())
+                found = _extend(found, read([row]))
             if found != expected:
-                broken.append(f"{path}: crop {row} ({cell_id}) is not the cell that was written: run `crop` again")
+                broken.append(f"{path}: crop {row} ({cell_id}) is not the cell that was written; {again(store.path)}")
         except DamagedCropsError as error:
             broken.append(str(error))
-    return broken
+    return broken if cells is None else broken + _against_ledger(store, cells)
 
 
-class _ShardFiles:
-    """The files of one array, written chunk after chunk."""
-
-    def __init__(self, folder: Path, shard_crops: int) -> None:
-        self.folder = folder
-        self.index = np.full((shard_crops, 2), ABSENT, "<u8")
-        self.shard = 0
-        self.filled = 0
-        self.offset = 0
-        self.file: Any = None
-
-    def append(self, chunk: bytes) -> None:
-        if self.file is None:
-            path = self.folder / "c" / str(self.shard) / "0" / "0" / "0"
-            path.parent.mkdir(parents=True)
-            self.file = path.open("wb")
-        self.file.write(chunk)
-        self.index[self.filled] = self.offset, len(chunk)
-        self.offset += len(chunk)
-        self.filled += 1
-        if self.filled == len(self.index):
-            self.close()
-
-    def close(self) -> None:
-        """End the file with its index; the next chunk opens another."""
-        if self.file is None:
-            return
-        self.file.write(_with_checksum(self.index.tobytes()))
-        self.file.close()
-        self.file = None
-        self.index[:] = ABSENT
-        self.shard, self.filled, self.offset = self.shard + 1, 0, 0
+def _against_ledger(store: CropStore, cells: str | Path) -> list[str]:
+    """Cells that either the store or its ledger has alone, or that stand in another place."""
+    rows = pq.read_table(cells, columns=["cell_id", "status", "crop_index"]).to_pylist()
+    wanted = {row["cell_id"]: row["crop_index"] for row in rows if row["status"] == KEPT}
+    found = {cell_id: row for row, cell_id in enumerate(store.cell_ids)}
+    broken = [f"{store.path}: cell {name} of {cells} is missing" for name in wanted if name not in found]
+    broken += [f"{store.path}: cell {name} is extra: {cells} does not keep it" for name in found if name not in wanted]
+    broken += [
+        f"{store.path}: cell {name} is crop {found[name]}, not {row} as {cells} says"
+        for name, row in wanted.items()
+        if name in found and found[name] != row
+    ]
+    if len(found) != len(store):
+        broken.append(f"{store.path}: {len(store) - len(found)} cells are there twice")
+    return [f"{sentence}; {again(store.path)}" for sentence in broken]
 
 
-class _ShardedArray:
-    """One array of the store, whose chunks are single crops."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        metadata = json.loads((path / "zarr.json").read_text())
-        self.shape: tuple[int, ...] = tuple(metadata["shape"])
-        self.dtype = np.dtype(metadata["data_type"])
-        self.shard_crops: int = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
-        self._open: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        rows = np.asarray(indices, dtype=np.int64)
-        if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):
-            raise IndexError(f"{self.path} holds {self.shape[0]} crops, asked for {rows.min()} to {rows.max()}")
-        out = np.empty((rows.size, *self.shape[1:]), self.dtype)
-        for place, row in zip(out, rows.tolist(), strict=True):
-            self._decode(row, place)
-        return out
-
-    def _decode(self, row: int, out: np.ndarray) -> None:
-        shard, place = divmod(row, self.shard_crops)
-        content, index = self._open.get(shard) or self._map(shard)
-        offset, size = index[place].tolist()
-        again = f"remove {self.path.parent} and run `crop` again"
-        if offset == int(ABSENT) or offset + size > len(content) or size < 4:
-            raise DamagedCropsError(f"{self.path}: crop {row} is missing; {again}")
-        chunk = memoryview(content)[offset : offset + size]
-        if google_crc32c.value(bytes(chunk[:-4])) != int.from_bytes(chunk[-4:], "little"):
-            raise DamagedCropsError(f"{self.path}: the bytes of crop {row} are not those that were written; {again}")
-        raw = imagecodecs.zstd_decode(chunk[:-4], out=out.nbytes)
-        if len(raw) != out.nbytes:
-            raise DamagedCropsError(f"{self.path}: crop {row} has {len(raw)} bytes, not {out.nbytes}; {again}")
-        out[...] = np.frombuffer(raw, self.dtype.newbyteorder("<")).reshape(out.shape)
-
-    def _map(self, shard: int) -> tuple[mmap.mmap, np.ndarray]:
-        path = self.path / "c" / str(shard) / "0" / "0" / "0"
-        length = self.shard_crops * 16
-        try:
-            with path.open("rb") as file:
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise DamagedCropsError(f"{path} cannot be opened ({error}): run `crop` again") from error
-        tail = content[-length - 4 :] if len(content) >= length + 4 else b""
-        if not tail or google_crc32c.value(tail[:-4]) != int.from_bytes(tail[-4:], "little"):
-            raise DamagedCropsError(f"{path}: the index at its end is torn: run `crop` again")
-        index = np.frombuffer(tail[:-4], "<u8").reshape(-1, 2)
-        self._open[shard] = content, index
-        return self._open[shard]
+def _stray_files(store: CropStore) -> list[str]:
+    """Files that are no part of the store; one that is missing is found by reading its crops."""
+    own = {store.path / "zarr.json"}
+    for name, array in store._arrays.items():
+        shards = -(-len(array) // array.shard_blocks)
+        own |= {store.path / name / "zarr.json"}
+        own |= {shard_path(store.path / name, shard, len(array.shape) - 1) for shard in range(shards)}
+    there = {file for file in store.path.rglob("*") if file.is_file()}
+    return [f"{file} is no part of the store; {again(store.path)}" for file in sorted(there - own)]
 
 
-def _create_array(
-    root: zarr.Group, name: str, count: int, shape: tuple[int, ...], dtype: np.dtype, shard_crops: int
-) -> None:
-    """Let zarr write the metadata that our files answer to."""
-    inner = (BytesCodec(endian="little"), ZstdCodec(level=1, checksum=False), Crc32cCodec())
-    root.create_array(
-        name,
-        shape=(count, *shape),
-        dtype=dtype,
-        chunks=(shard_crops, *shape),
-        serializer=ShardingCodec(
-            chunk_shape=(1, *shape),
-            codecs=inner,
-            index_codecs=(BytesCodec(endian="little"), Crc32cCodec()),
-            index_location="end",
-        ),
-        compressors=None,
-        fill_value=0,
-        dimension_names=("cell", "channel" if name == "images" else "mask", "y", "x"),
-    )
+def _metadata_checksum(path: Path, group: bytes) -> str:
+    """Checksum of the group's zarr.json, whose own entry reads 0, and of those of the arrays."""
+    checksum = google_crc32c.value(group)
+    for name in ARRAYS:
+        checksum = google_crc32c.extend(checksum, (path / name / "zarr.json").read_bytes())
+    return _hex(checksum)
 
 
-def _encode(raw: bytes) -> bytes:
-    return _with_checksum(imagecodecs.zstd_encode(raw, level=1))
+def _hex(checksum: int) -> str:
+    return f"{checksum:08x}"
 
 
-def _with_checksum(content: bytes) -> bytes:
-    return content + google_crc32c.value(content).to_bytes(4, "little")
+def _entry(checksum: str) -> bytes:
+    return f'"{METADATA_CHECKSUM}": "{checksum}"'.encode()
 
 
-def _little(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+def _extend(checksum: int, array: np.ndarray) -> int:
+    return google_crc32c.extend(checksum, array.reshape(-1).view(np.uint8))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,9 @@ MICROMETRES = {
 }
 """Micrometres in one unit, by the names that OME, ImageJ and OME-Zarr use."""
 
+Window = tuple[slice, slice]
+"""Rows and columns of a plane."""
+
 SQUARE = 0.01
 """Sides of a pixel may differ by this share of the longer."""
 
@@ -49,6 +53,10 @@ class UnreadableImage(Exception):  # noqa: N818  named for what it tells the rea
         super().__init__(sentence)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["UnreadableImage"], tuple[str, str]]:
+        """How it travels to another process: an exception is made anew from what it was made of."""
+        return UnreadableImage, (self.reason, str(self))
+
 
 @dataclass(frozen=True)
 class Image:
@@ -60,7 +68,8 @@ class Image:
         dtype: of the pixels.
         channels: names of the channels, as the file has them; may be empty.
         pixel_size_um: micrometres a pixel, None where the file does not say.
-        plane: gives the (H, W) plane at an index for every axis but Y and X, by its letter.
+        plane: gives the (H, W) plane at an index for every axis but Y and X, by its letter; or a window of it, for
+            which no more is decoded than the format asks for.
     """
 
     axes: str
@@ -68,7 +77,7 @@ class Image:
     dtype: np.dtype
     channels: tuple[str, ...]
     pixel_size_um: float | None
-    plane: Callable[[dict[str, int]], np.ndarray]
+    plane: Callable[[dict[str, int], Window | None], np.ndarray]
 
     def length(self, axis: str) -> int:
         """Length of an axis, 1 for one that the image does not have."""
@@ -94,6 +103,7 @@ def in_memory(array: np.ndarray) -> Image:
     return Image(axes, array.shape, array.dtype, (), None, partial(plane_of, array, axes))
 
 
-def plane_of(array: np.ndarray, axes: str, index: dict[str, int]) -> np.ndarray:
-    """The (H, W) plane of an array at an index for every axis but Y and X; 0 for an axis that is not named."""
-    return array[tuple(slice(None) if axis in "YX" else index.get(axis, 0) for axis in axes)]
+def plane_of(array: Any, axes: str, index: dict[str, int], window: Window | None = None) -> np.ndarray:
+    """The (H, W) plane of an array, or a window of it, at an index for every axis but Y and X; 0 for one not named."""
+    rows, columns = window or (slice(None), slice(None))
+    return np.asarray(array[tuple({"Y": rows, "X": columns}.get(axis, index.get(axis, 0)) for axis in axes)])

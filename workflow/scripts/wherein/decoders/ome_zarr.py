@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from wherein.decoders.image import MICROMETRES, Image, UnreadableImage, square_pixel
+from wherein.decoders.image import MICROMETRES, Image, UnreadableImage, plane_of, square_pixel
 
 
 def open_zarr(path: str) -> Image:
@@ -40,7 +40,7 @@ def open_zarr(path: str) -> Image:
     axes = "".join(_letter(axis) for axis in scales["axes"])
     channels = tuple(str(channel.get("label", "")) for channel in said.get("omero", {}).get("channels", []))
     size = _pixel_size(scales, path)
-    return Image(axes, array.shape, array.dtype, channels, size, partial(_plane, array, axes))
+    return Image(axes, array.shape, array.dtype, channels, size, partial(plane_of, array, axes))
 
 
 def _metadata(group: Any) -> dict[str, Any]:
@@ -52,11 +52,6 @@ def _metadata(group: Any) -> dict[str, Any]:
 def _letter(axis: dict[str, Any] | str) -> str:
     name = axis if isinstance(axis, str) else axis["name"]
     return name[0].upper() if name.lower() in ("t", "c", "z", "y", "x") else "Q"
-
-
-def _plane(array: Any, axes: str, index: dict[str, int]) -> np.ndarray:
-    at = tuple(slice(None) if axis in "YX" else index.get(axis, 0) for axis in axes)
-    return np.asarray(array[at])
 
 
 def _pixel_size(scales: dict[str, Any], path: str) -> float | None:

@@ -11,7 +11,18 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from wherein.decoders.image import DECLARE_AXES, MICROMETRES, Image, UnreadableImage, plane_of, square_pixel
+from wherein.decoders.image import (
+    DECLARE_AXES,
+    MICROMETRES,
+    Image,
+    UnreadableImage,
+    Window,
+    plane_of,
+    square_pixel,
+)
+
+JPEG_IN_TIFF = (6, 7, 33007, 34892)
+"""Compressions of TIFF whose segments need the tables of their page."""
 
 
 @contextmanager
@@ -80,24 +91,54 @@ def _check_length(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path
         raise UnreadableImage("corrupt", f"{path} is truncated: {needed} bytes are needed, {there} are there")
 
 
-def _planes(series: tifffile.TiffPageSeries) -> Callable[[dict[str, int]], np.ndarray]:
+def _planes(series: tifffile.TiffPageSeries) -> Callable[[dict[str, int], Window | None], np.ndarray]:
     """Planes read one by one where each is a page, else from the array, which is read once."""
     outer = series.shape[:-2]
     if series.axes.endswith("YX") and len(series.pages) == int(np.prod(outer)):
 
-        def page(index: dict[str, int]) -> np.ndarray:
+        def page(index: dict[str, int], window: Window | None = None) -> np.ndarray:
             place = np.ravel_multi_index([index.get(axis, 0) for axis in series.axes[:-2]], outer) if outer else 0
-            return series.pages[int(place)].asarray().reshape(series.shape[-2:])
+            found = series.pages[int(place)]
+            if window is not None and isinstance(found, tifffile.TiffPage):
+                return _window_of_page(found, window)
+            return plane_of(found.asarray().reshape(series.shape[-2:]), "YX", {}, window)
 
         return page
     held: list[np.ndarray] = []
 
-    def plane(index: dict[str, int]) -> np.ndarray:
+    def plane(index: dict[str, int], window: Window | None = None) -> np.ndarray:
         if not held:
             held.append(series.asarray())
-        return plane_of(held[0], series.axes, index)
+        return plane_of(held[0], series.axes, index, window)
 
     return plane
+
+
+def _window_of_page(page: tifffile.TiffPage, window: Window) -> np.ndarray:
+    """Decode the strips or tiles of a (H, W) page that a window touches, and no others."""
+    size = (page.imagelength, page.imagewidth)
+    low, high = zip(*(part.indices(length)[:2] for part, length in zip(window, size, strict=True)), strict=True)
+    out = np.full([max(end - start, 0) for start, end in zip(low, high, strict=True)], page.nodata, page.dtype)
+    if not out.size:
+        return out
+    # a strip is a tile as wide as the page
+    tile = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    across = -(-page.imagewidth // tile[1])
+    rows, columns = (range(start // step, -(-end // step)) for start, end, step in zip(low, high, tile, strict=True))
+    numbers = [row * across + column for row in rows for column in columns]
+    offsets, counts = ([values[number] for number in numbers] for values in (page.dataoffsets, page.databytecounts))
+    tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEG_IN_TIFF else {}
+    for data, number in page.parent.filehandle.read_segments(offsets, counts, indices=numbers):
+        segment, (_, _, top, left, _), shape = page.decode(data, number, **tables)
+        if segment is None:
+            continue
+        there, here = [], []
+        for start, end, first, length in zip(low, high, (top, left), shape[1:3], strict=True):
+            begin, stop = max(start, first), min(end, first + length)
+            there.append(slice(begin - start, stop - start))
+            here.append(slice(begin - first, stop - first))
+        out[tuple(there)] = segment[0, :, :, 0][tuple(here)]
+    return out
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile, path: str) -> float | None:

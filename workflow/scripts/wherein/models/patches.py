@@ -1,33 +1,10 @@
-"""From a field or a crop to what a network is fed: patches, pixel size, standardized channels. Without torch."""
-
-from math import ceil
+"""From a field or a crop to what a network is fed: pixel size, standardized channels. Without torch."""
 
 import cv2
 import numpy as np
 
 SAME_PIXEL = 0.02
 """Share by which pixel sizes may differ and still count as the same."""
-
-
-def tiles(height: int, width: int, size: int) -> list[tuple[slice, slice]]:
-    """Patches of at most `size` pixels that cover a field, as few as possible and evenly spaced (they may overlap).
-
-    Args:
-        height: pixels of the field.
-        width: pixels of the field.
-        size: height and width of a patch; a side that is shorter is taken whole.
-
-    Returns:
-        (rows, columns) of each patch, all of one shape.
-    """
-    return [(rows, columns) for rows in _steps(height, size) for columns in _steps(width, size)]
-
-
-def _steps(length: int, size: int) -> list[slice]:
-    if length <= size:
-        return [slice(0, length)]
-    starts = np.linspace(0, length - size, ceil(length / size)).round().astype(int)
-    return [slice(int(start), int(start) + size) for start in starts]
 
 
 def statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Reading crops and fields for models: which cells, in which order, on which scale. Without torch."""
