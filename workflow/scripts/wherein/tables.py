@@ -70,6 +70,35 @@ FILES = pa.schema(
 )
 """results/download/{shard}.parquet"""
 
+SEGMENTATION = pa.schema(
+    [
+        ("cell_id", TEXT),
+        ("field_id", TEXT),
+        ("version", TEXT),
+        ("label", pa.int32()),
+        *(
+            (name, pa.float32())
+            for name in ("contrast", "nucleus_contrast", "solidity", "nucleus_solidity", "disagreement", "score")
+        ),
+    ]
+)
+"""results/segmentation/{shard}.parquet"""
+
+SAMPLES = pa.schema(
+    [
+        ("field_id", TEXT),
+        ("version", TEXT),
+        ("source", TEXT),
+        ("sample", TEXT),
+        ("n_cells", pa.int32()),
+        ("sample_cells", pa.int32()),
+        ("least_cells", pa.int32()),
+        ("status", TEXT),
+        ("reason", TEXT),
+    ]
+)
+"""results/samples/samples.parquet"""
+
 SPLIT = pa.schema(
     [
         ("field_id", TEXT),

@@ -51,6 +51,7 @@ def build_atlas(
     units: str | Path,
     clusters: str | Path,
     summary: str | Path,
+    samples: str | Path | None = None,
 ) -> None:
     """Map the units and the proteins of a model, and cluster the proteins.
 
@@ -66,9 +67,10 @@ def build_atlas(
         units: results/atlas/{model}/units.parquet, written.
         clusters: results/atlas/{model}/clusters.tsv, written.
         summary: results/summaries/atlas/{model}.json, written.
+        samples: results/samples/samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "atlas", model, PACKAGES) as told:
-        found = read_units(embeddings, fields, cells, qc, level)
+        found = read_units(embeddings, fields, cells, qc, level, samples=samples)
         told.counts = {"in": len(found.table) + sum(found.dropped.values()), "kept": len(found.table), **found.dropped}
         scaled, scale, notes = scaled_units(found, settings["scale"], settings["clip"])
         words = vocabulary(settings["vocabulary"])

@@ -21,7 +21,16 @@ from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
 from wherein.views.methods import METHODS
 from wherein.views.scores import best_terms
-from wherein.views.site_data import Pictures, write_data
+from wherein.views.segmentation_page import (
+    cell_quality,
+    draw_doubtful,
+    field_quality,
+    marked_labels,
+    method_tables,
+    page_table,
+    read_scores,
+)
+from wherein.views.site_data import Pictures, put, write_data
 from wherein.views.site_tables import ModelTables, RunTables, paths_of, read_run
 from wherein.views.style import words
 
@@ -41,6 +50,7 @@ PAGES = (
     ("index.html", "Overview"),
     ("proteins.html", "Proteins"),
     ("fields.html", "Fields"),
+    ("segmentation.html", "Segmentation"),
     ("maps.html", "Maps"),
     ("clusters.html", "Clusters"),
     ("heterogeneity.html", "Heterogeneity"),
@@ -97,9 +107,10 @@ def build_site(
             chosen = choose_fields(run.judged, settings["field_pictures"])
             fields, heights = draw_fields(chosen, FieldImages(paths_of(inputs, "files")), partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
+            outlines = _segmentation(partial, run, inputs, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
-            pages = _render(partial, run, inputs, sources, settings)
+            pages = _render(partial, {**_content(run, inputs, sources, settings), **outlines})
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
                 "pages": pages,
@@ -114,6 +125,23 @@ def build_site(
         if unread:
             told.notes.append(f"{unread} of {len(chosen)} fields have no picture: they cannot be read")
         log.info("%s", told.extra["site"])
+
+
+def _segmentation(folder: Path, run: RunTables, inputs: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the data and pictures of the page of segmentation; what its template is given."""
+    scored = read_scores(paths_of(inputs, "segmentation_tables"))
+    quality = paths_of(inputs, "quality")
+    cells = cell_quality(quality, run.judged)
+    table = page_table(field_quality(quality), cells, run.judged, scored["fields"])
+    put(folder / "data" / "segmentation.js", "segmentation", {name: table[name] for name in table.columns})
+    masks = {Path(path).stem: path for path in paths_of(inputs, "masks")}
+    images = FieldImages(paths_of(inputs, "files"))
+    marked = marked_labels(cells)
+    doubtful = draw_doubtful(table, run.ledger, images, masks, marked, folder / "overlays", settings)
+    return {
+        "doubtful": [{name: None if pd.isna(value) else value for name, value in row.items()} for row in doubtful],
+        "method_tables": method_tables(scored["methods"], scored["curves"]),
+    }
 
 
 def _wanted(run: RunTables) -> list[str]:
@@ -158,9 +186,7 @@ def _copy_assets(folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _render(
-    folder: Path, run: RunTables, inputs: dict[str, Any], sources: dict[str, Any], settings: dict[str, Any]
-) -> int:
+def _render(folder: Path, content: dict[str, Any]) -> int:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -168,8 +194,9 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(thousands=thousands, words=lambda text: words(str(text)))
-    content = _content(run, inputs, sources, settings)
+    environment.filters.update(
+        thousands=thousands, words=lambda text: words(str(text)), score=score, percent=percent, signed=signed
+    )
     names = [*(page for page, _ in PAGES), "protein.html"]
     titles = {**dict(PAGES), "protein.html": "Protein"}
     for name in names:
@@ -398,6 +425,21 @@ def thousands(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share or score with two decimals; a dash for null."""
     return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.2f}"
+
+
+def score(value: float | None) -> str:
+    """A score with three decimals; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent with one decimal; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.1%}"
+
+
+def signed(value: float | None) -> str:
+    """The same with its sign."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:+.1%}"
 
 
 def duration(seconds: float) -> str:
