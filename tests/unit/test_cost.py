@@ -239,7 +239,7 @@ def test_finished_shards_tell_sizes_and_cells(tmp_path):
     found = geometry_of(SOURCES["lab"], CROP, 0.1, ["nucleus"], 2, ["lab-0001"], tmp_path, {})
     assert found.shape == (150, 300)
     assert found.cells == 1, "three kept cells in three fields, the unreadable one included"
-    assert found.basis == "1 finished shards"
+    assert found.basis == "1 finished shard"
 
 
 def fields_of(rows: list[tuple[str, str, dict[str, str | None]]]) -> pd.DataFrame:

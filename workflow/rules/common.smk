@@ -2,6 +2,7 @@
 
 import re
 import sys
+from types import SimpleNamespace
 
 # the library lies beside the scripts; the folder of this file tells where, also when the workflow is a module
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
@@ -54,6 +55,12 @@ def sources_of_kind(*kinds):
     """Regular expression of the shards whose source is of one of these kinds."""
     names = [name for name, source in config["sources"].items() if source["kind"] in kinds]
     return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
+
+
+def catalog_tables(wildcards):
+    """An input: the tables that sources and curators write, and the files of image releases."""
+    named = [file for name, source in config["sources"].items() for file in release_files(name, source)]
+    return named + ([config["overrides"]] if config["overrides"] else [])
 
 
 def source_of(wildcards):
@@ -262,3 +269,19 @@ def run_summaries(wildcards):
             for model in models
         ]
     )
+
+
+def what_the_run_is(wildcards):
+    """A parameter: what the configuration says of models, weights and gene sets, as far as costs depend on it."""
+    works_on = {
+        model: [source for source in config["sources"] if model in models_of_source(config, source)]
+        for model in config["models"]
+    }
+    working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
+    return {
+        "works_on": {model: works_on[model] for model in working},
+        "gpu_models": [model for model, named in working.items() if gpus_of(named)],
+        "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
+        "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
+        "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
+    }

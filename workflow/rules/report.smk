@@ -1,7 +1,6 @@
 """report: the ledger's balance, the figures, and the pages that people browse."""
 
 import time
-from types import SimpleNamespace
 
 
 rule balance:
@@ -253,22 +252,6 @@ rule build_site:
         "Building the pages"
     script:
         "../scripts/build_site.py"
-
-
-def what_the_run_is(wildcards):
-    """A parameter: what the configuration says of models, weights and gene sets, as far as costs depend on it."""
-    works_on = {
-        model: [source for source in config["sources"] if model in models_of_source(config, source)]
-        for model in config["models"]
-    }
-    working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
-    return {
-        "works_on": {model: works_on[model] for model in working},
-        "gpu_models": [model for model, named in working.items() if gpus_of(named)],
-        "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
-        "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
-        "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
-    }
 
 
 rule cost:
