@@ -48,7 +48,7 @@ def site(browser, tmp_path_factory) -> Path:
     sources = {name: {"kind": "simulated"} for name in ("human", "yeast")}
     # a space and an accent: people unpack reports anywhere
     folder = tmp_path_factory.mktemp("a réport") / "site"
-    build_site(run.site_inputs(), settings, sources, run.models, str(folder), str(folder.with_suffix(".json")))
+    build_site(run.site_inputs(), settings, sources, run.models, {}, str(folder), str(folder.with_suffix(".json")))
     return folder
 
 
@@ -97,6 +97,9 @@ def opened(site: Path, page: str, tmp_path: Path, script: str = "") -> str:
         ("maps.html", ["Plasma membrane", "cells"]),
         ("clusters.html", ["Cluster 1", "cytosolic ribosome"]),
         ("heterogeneity.html", ["HGENE1", "Brightest cells"]),
+        ("releases.html", ["HGENE1", "arrow from the old place", "+ Nucleoli", "human-gone", "relabelled"]),
+        ("protein.html#HGENE1", ["since human:1", "Its mean moved by"]),
+        ("protein.html#HGENE2", ["since human:1", "Cytosol → Cytosol, Nucleoli"]),
         ("about.html", ["Quality control", "a channel's file cannot be decoded"]),
     ],
 )
@@ -196,3 +199,24 @@ def test_neighbours_lead_from_protein_to_protein(site, tmp_path):
     text = opened(site, "protein.html#HGENE0", tmp_path, script)
     assert re.search(r"<h1>[HY]GENE\d+</h1>", text)
     assert "<h1>HGENE0</h1>" not in text
+
+
+def test_moved_proteins_are_marked_on_list_and_map(site, tmp_path):
+    script = (
+        "const change = [...document.querySelectorAll('.tools select')].find((s) => s.ariaLabel === 'Change');"
+        "change.value = 'moved'; change.dispatchEvent(new Event('change'));"
+    )
+    assert rows_of(opened(site, "proteins.html", tmp_path, script)) == ["HGENE1"]
+    script = (
+        "const c = document.getElementById('colour'); c.value = 'change since human:1';"
+        "c.dispatchEvent(new Event('change'));"
+    )
+    text = opened(site, "maps.html", tmp_path / "map", script)
+    legend = re.findall(r"</svg>([a-z ]+)<span class=\"n\">([\d,]+)", text)
+    assert [name for name, _ in legend] == ["moved", "relabelled", "unchanged", "not in both"]
+    assert all(int(count) > 0 for _, count in legend)
+
+
+def test_a_model_of_one_release_has_nothing_to_compare(site, tmp_path):
+    script = "const m = document.getElementById('model'); m.value = 'gapnet'; m.dispatchEvent(new Event('change'));"
+    assert "has worked on one release only" in opened(site, "releases.html", tmp_path, script)

@@ -21,6 +21,7 @@ class Run:
     cells: list[dict[str, Any]] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
+    releases: dict[str, str] = field(default_factory=lambda: {"a": "1"})
 
     def add(self, gene: str | list[str] | None, vectors: np.ndarray, **about: Any) -> str:
         """Add a field whose cells (or which itself, at level field) have these vectors; return its name."""
@@ -49,7 +50,8 @@ class Run:
     def write(self, names: list[str] | None = None, width: int = 4) -> dict[str, Any]:
         """Write everything; return the paths that the analysis takes."""
         root = self.root
-        write_table(root / "fields.parquet", pd.DataFrame(self.fields, columns=FIELDS.names), FIELDS)
+        said = {"releases": self.releases}
+        write_table(root / "fields.parquet", pd.DataFrame(self.fields, columns=FIELDS.names), FIELDS, said)
         qc = pd.DataFrame(
             [{"field_id": f["field_id"], "version": f["version"], "status": "passed"} for f in self.fields]
         )

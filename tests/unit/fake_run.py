@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.analysis.moved import MOVED
 from wherein.atomic import atomic_path, write_json
 from wherein.crops.store import CropWriter
 from wherein.metrics.segmentation_objects import object_table
@@ -74,6 +75,7 @@ class FakeRun:
             "units": "atlas/{model}/units.parquet",
             "proteins": "atlas/{model}/proteins.h5ad",
             "clusters": "atlas/{model}/clusters.tsv",
+            "moved": "atlas/{model}/moved.tsv",
             "scores": "evaluation/{model}/scores.json",
             "classes": "evaluation/{model}/classes.tsv",
             "predictions": "evaluation/{model}/predictions.parquet",
@@ -84,6 +86,7 @@ class FakeRun:
         figures = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
         return {
             "fields": self.path("catalog/fields.parquet"),
+            "diff": self.path("catalog/release_diff.tsv"),
             "left_out": self.path("report/left_out.tsv"),
             "overrides": self.path("report/overrides.tsv"),
             "balance": self.path("report/balance.tsv"),
@@ -127,6 +130,7 @@ def write_fake_run(
     columns = ["level", "id", "action", "value", "who", "why", "found"]
     _tsv(run.path("report/overrides.tsv"), pd.DataFrame(words, columns=columns))
     _balance(run, fields)
+    _changes(run, fields)
     kept = cells[cells["status"] == "kept"].reset_index(drop=True)
     _model(run, "classic", "cell", fields, kept, rng)
     _model(run, "gapnet", "field", fields[fields["source"] == "human"], kept[kept["source"] == "human"], rng)
@@ -187,7 +191,7 @@ def empty_model(run: FakeRun, model: str) -> None:
     atlas.obsm["X_pca"] = np.zeros((1, 1))
     atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
     filled = {
-        "atlas": ("clusters",),
+        "atlas": ("clusters", "moved"),
         "biology": ("enrichment", "heterogeneity", "heterogeneity_fields"),
         "evaluation": ("classes",),
     }
@@ -257,7 +261,7 @@ def _shard(
             found, images, labels_of = _cells(field_id, version, shard, organism, channels, nucleus, cell, len(crops))
             ledger += found
             crops += list(zip(images, labels_of, strict=True))
-    write_table(run.path(f"download/{shard}.parquet"), pd.DataFrame(files, columns=FILES.names), FILES)
+    write_table(run.path(f"download/{shard}.parquet"), pd.DataFrame(files, columns=FILES.names[:12]), FILES)
     write_table(run.path(f"qc/{shard}.parquet"), pd.DataFrame(verdicts), qc_schema(roles))
     cells = pd.DataFrame(ledger)
     write_table(run.path(f"cells/{shard}.parquet"), cells, cells_schema(roles))
@@ -425,6 +429,40 @@ def _balance(run: FakeRun, fields: pd.DataFrame) -> None:
     _tsv(run.path("report/balance.tsv"), pd.DataFrame(rows, columns=["stage", "source", "item", "reason", "count"]))
 
 
+CHANGES = ("source", "old_release", "release", "field_id", "change", "old", "new")
+
+
+def _changes(run: FakeRun, fields: pd.DataFrame) -> None:
+    """The first fields of each source, then a release 2 of the human one: one field of each kind of change."""
+    rows = [(row.source, "", "1", row.field_id, "added", "", row.version) for row in fields.itertuples()]
+    human = fields[fields["source"] == "human"]
+    field = human["field_id"].tolist()
+    rows += [
+        ("human", "1", "2", field[0], "relabelled", "Cytosol;Vesicles", "Nucleoplasm"),
+        ("human", "1", "2", field[1], "changed", "0" * 12, human["version"].iloc[1]),
+        ("human", "1", "2", field[2], "added", "", human["version"].iloc[2]),
+        ("human", "1", "2", "human-gone", "removed", "f" * 12, ""),
+    ]
+    _tsv(run.path("catalog/release_diff.tsv"), pd.DataFrame(rows, columns=CHANGES))
+
+
+def write_moved(run: FakeRun, model: str, marks: dict[str, str]) -> None:
+    """Compare the proteins of a model with another release: each stays, but for those that have a mark."""
+    atlas = anndata.read_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
+    rows = []
+    for name, (x, y) in zip(atlas.obs_names, np.asarray(atlas.obsm["X_umap"], float), strict=True):
+        mark = marks.get(name, "")
+        more = "Nucleoli" if mark == "relabelled" else ""
+        labels = ("Cytosol", "Cytosol;Nucleoli" if more else "Cytosol", more, "")
+        far = mark == "moved"
+        found = (9.5, 2.0, 1e-6, 1e-5, 0.2) if far else (1.5, 2.0, 0.6, 0.8, 0.9)
+        place = (x + 8.0 * far, y - 5.0 * far, x, y)
+        counts = (20, 24, 2, 2, 1)
+        rows.append((name, name, "human:1", "human:2", *labels, *counts, *found, *place, far, bool(more), mark))
+    table = pd.DataFrame(rows, columns=MOVED) if marks else pd.DataFrame(columns=MOVED)
+    _tsv(run.path(f"atlas/{model}/moved.tsv"), table)
+
+
 def _summary(run: FakeRun, stage: str, item: str, counts: dict[str, int]) -> None:
     write_json(
         run.path(f"summaries/{stage}/{item}.json"),
@@ -468,6 +506,7 @@ def _model(
     )
     known = units[~units["control"]]
     _atlas(run, model, known, codes[known.index], by_field)
+    write_moved(run, model, {"HGENE1": "moved", "HGENE2": "relabelled"} if model == "classic" else {})
     _scores(run, model, level, truth, shares)
     _biology(run, model, level, known, rng)
     for stage in ("embed", "evaluate", "atlas"):

@@ -15,6 +15,8 @@ def build(run, folder, level="cell", names=None, **over):
         "proteins": folder / "proteins.h5ad",
         "units": folder / "units.parquet",
         "clusters": folder / "clusters.tsv",
+        "history": folder / "history.parquet",
+        "moved": folder / "moved.tsv",
         "summary": folder / "summary.json",
     }
     del paths["predictions"]

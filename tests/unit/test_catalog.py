@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from wherein.catalog import build_catalog
 from wherein.catalog.headers import remote_type
 from wherein.catalog.planned import file_state
+from wherein.catalog.release import differences, join_releases, key_of
 from wherein.catalog.sharding import open_shards, pack
 from wherein.download import check_shard, fingerprint
 from wherein.settings import check_config, check_tables
@@ -76,6 +77,7 @@ class Lab:
     def run(self, config: dict[str, Any], most: int = 10) -> pd.DataFrame:
         check_config(config)
         self.config = config
+        self.old_history = self.history()
         paths = [str(self.folder / "catalog" / name) for name in NAMES]
         build_catalog(config["sources"], config["overrides"], most, *paths)
         return pd.read_parquet(paths[0])
@@ -83,11 +85,32 @@ class Lab:
     def text(self, name: str) -> str:
         return (self.folder / "catalog" / name).read_text()
 
+    def history(self) -> list[dict[str, str]]:
+        if not (self.folder / "catalog" / "release_diff.tsv").exists():
+            return []
+        return list(csv.DictReader(self.text("release_diff.tsv").splitlines(), delimiter="\t"))
+
     def changes(self) -> list[tuple[str, str]]:
-        return [
-            (row["field_id"], row["change"])
-            for row in csv.DictReader(self.text("release_diff.tsv").splitlines(), delimiter="\t")
-        ]
+        """What the last run added to the history."""
+        history = self.history()
+        assert history[: len(self.old_history)] == self.old_history
+        return [(row["field_id"], row["change"]) for row in history[len(self.old_history) :]]
+
+    def replayed(self) -> dict[str, dict[str, str]]:
+        """Versions of the current fields by source, as the history gives them."""
+        fields: dict[str, dict[str, str]] = {}
+        for row in self.history():
+            own = fields.setdefault(row["source"], {})
+            if row["change"] == "removed":
+                assert own.pop(row["field_id"]) == row["old"]
+            elif row["change"] != "relabelled":
+                assert own.get(row["field_id"], "") == row["old"]
+                own[row["field_id"]] = row["new"]
+        return {source: own for source, own in fields.items() if own}
+
+    def current(self) -> dict[str, dict[str, str]]:
+        rows = current_fields(self.folder / "catalog" / "fields.parquet")
+        return {name: dict(zip(own["field_id"], own["version"], strict=True)) for name, own in rows.groupby("source")}
 
     def summary(self) -> dict[str, Any]:
         return json.loads(self.text("run.json"))
@@ -125,7 +148,7 @@ def test_a_first_catalog(lab):
 
 def test_nothing_changed_changes_nothing(lab):
     first = lab.build()
-    shards = lab.text("shards.tsv")
+    shards, history = lab.text("shards.tsv"), lab.text("release_diff.tsv")
     table = (lab.folder / "catalog" / "fields.parquet").read_bytes()
     lab.rows = dict(reversed(lab.rows.items()))
     again = lab.build()
@@ -133,6 +156,7 @@ def test_nothing_changed_changes_nothing(lab):
     assert lab.text("shards.tsv") == shards
     assert (lab.folder / "catalog" / "fields.parquet").read_bytes() == table
     assert lab.changes() == []
+    assert lab.text("release_diff.tsv") == history
 
 
 def test_added_fields_open_new_shards_only(lab):
@@ -233,6 +257,147 @@ def test_a_source_taken_out_of_the_configuration_is_retired(lab):
     fields = lab.build(second=second.source())
     assert fields["retired_in"].isna().all()
     assert fields.set_index("field_id").loc["z", "shard"] == "second-0001"
+    assert [(row["old_release"], row["release"], row["change"]) for row in lab.history() if row["field_id"] == "z"] == [
+        ("", "1", "added"), ("1", "source removed", "removed"), ("source removed", "1", "added"),
+    ]  # fmt: skip
+
+
+def test_a_release_after_another_and_back(lab):
+    lab.add("d", labels="Nucleoli")
+    lab.build("v22")
+    old = lab.current()["lab"]
+    rows = {name: dict(cells) for name, cells in lab.rows.items()}
+    lab.rows.pop("a")
+    lab.add("e")
+    lab.write("b", "protein", value=2)
+    lab.rows["c"]["labels"] = "Nucleoli;Cytosol"
+    lab.rows["d"]["labels"] = "nucleoli"
+    second = lab.build("v23")
+    assert lab.changes() == [("a", "removed"), ("b", "changed"), ("c", "relabelled"), ("e", "added")]
+    now = lab.current()["lab"]
+    expected = ["lab", "v22", "v23"]
+    assert [list(row.values()) for row in lab.history()[4:]] == [
+        [*expected, "a", "removed", old["a"], ""],
+        [*expected, "b", "changed", old["b"], now["b"]],
+        [*expected, "c", "relabelled", "Cytosol", "Nucleoli;Cytosol"],
+        [*expected, "e", "added", "", now["e"]],
+    ]
+    assert lab.replayed() == lab.current()
+    shards = lab.text("shards.tsv")
+
+    lab.rows = rows
+    lab.write("b", "protein", value=1)
+    third = lab.build("v22")
+    assert lab.changes() == [("a", "added"), ("b", "changed"), ("c", "relabelled"), ("e", "removed")]
+    assert {(row["old_release"], row["release"]) for row in lab.history()[8:]} == {("v23", "v22")}
+    assert lab.current()["lab"] == old
+    assert lab.replayed() == lab.current()
+    # nothing is worked on again: every version has the shard that it had
+    assert lab.text("shards.tsv") == shards
+    key = ["field_id", "version"]
+    assert third.set_index(key)["shard"].to_dict() == second.set_index(key)["shard"].to_dict()
+    retired = third[third["retired_in"].notna()].set_index("field_id")["retired_in"].to_dict()
+    assert retired == {"b": "v22", "e": "v22"}
+    lab.build("v22")
+    assert lab.changes() == []
+
+
+def test_a_release_that_changes_nothing_is_the_next_ones_old_release(lab):
+    lab.build("1")
+    history = lab.text("release_diff.tsv")
+    lab.build("2")
+    assert lab.text("release_diff.tsv") == history
+    lab.rows.pop("c")
+    lab.build("3")
+    assert [lab.history()[-1][name] for name in ("old_release", "release", "change")] == ["2", "3", "removed"]
+    # a table that grows within a release
+    lab.add("d")
+    lab.build("3")
+    assert [lab.history()[-1][name] for name in ("old_release", "release", "change")] == ["3", "3", "added"]
+
+
+def test_a_run_that_was_stopped_writes_its_changes_once(lab, monkeypatch):
+    lab.build("1")
+    before = lab.text("release_diff.tsv")
+    lab.add("d")
+    lab.rows.pop("a")
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wherein.catalog.build.write_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            lab.build("2")
+    assert lab.text("release_diff.tsv") != before
+    lab.build("2")
+    assert [(row["field_id"], row["change"]) for row in lab.history()[3:]] == [("a", "removed"), ("d", "added")]
+    assert lab.replayed() == lab.current()
+    assert lab.text("shards.tsv").count("\td\t") == 1
+
+
+def test_a_history_with_other_columns_begins_anew(lab):
+    lab.build()
+    (lab.folder / "catalog" / "release_diff.tsv").write_text("source\trelease\tfield_id\nlab\t1\ta\n")
+    lab.add("d")
+    lab.build()
+    assert [(row["field_id"], row["change"]) for row in lab.history()] == [("d", "added")]
+
+
+def test_a_field_of_two_sources_is_told(lab):
+    other = lab.folder / "other"
+    other.mkdir()
+    second = Lab(other)
+    second.add("b")
+    with pytest.raises(TableError, match="'b'"):
+        lab.build(second=second.source())
+
+
+RELEASES = st.lists(
+    st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.integers(1, 2), st.sampled_from(["x", "y"])), min_size=1),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(RELEASES)
+def test_any_order_of_releases_keeps_every_version_in_its_shard(releases):
+    before: list[dict[str, Any]] = []
+    placed: dict[tuple[str, str, str], str] = {}
+    current: dict[str, tuple[str, list[str]]] = {}
+    old_release: dict[str, str] = {}
+    for number, fields in enumerate(releases):
+        named = {"lab": f"r{number}"}
+        planned = [
+            {"source": "lab", "field_id": name, "version": str(version), "roles": ["protein"], "dtype": "uint8",
+             "pixel_size_um": 0.1, "sample": None, "labels": [label], "release": named["lab"]}
+            for name, (version, label) in fields.items()
+        ]  # fmt: skip
+        known = {key_of(row): row for row in before}
+        for row in planned:
+            row["shard"] = placed.get(key_of(row))
+            if key_of(row) in known:
+                row["release"] = known[key_of(row)]["release"]
+        for shard, row in open_shards([row for row in planned if row["shard"] is None], 2, placed.values()):
+            assert key_of(row) not in placed
+            placed[key_of(row)] = row["shard"] = shard
+        changes = differences(planned, before, old_release, named)
+        before = join_releases(planned, before, named)
+        for change in changes:
+            version, labels = current.get(change.field_id, ("", []))
+            if change.change == "relabelled":
+                assert change.old == ";".join(labels)
+                current[change.field_id] = (version, change.new.split(";"))
+                continue
+            assert change.old == version
+            current.pop(change.field_id, None)
+            if change.change != "removed":
+                labels = [fields[change.field_id][1]] if change.change == "added" else labels
+                current[change.field_id] = (change.new, labels)
+        assert current == {name: (str(version), [label]) for name, (version, label) in fields.items()}
+        assert {row["field_id"] for row in before if row["retired_in"] is None} == set(fields)
+        assert {key_of(row): row["shard"] for row in before} == placed
+        old_release = named
 
 
 def test_curators_labels(lab):

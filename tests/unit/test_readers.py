@@ -15,7 +15,16 @@ import zarr
 from real_data import real_data
 from wherein import readers
 from wherein.decoders.tiff import _overheard
-from wherein.readers import UnreadableImage, header, open_image, pixel_size, read_field, read_plane, sharpness
+from wherein.readers import (
+    UnreadableImage,
+    binned,
+    header,
+    open_image,
+    pixel_size,
+    read_field,
+    read_plane,
+    sharpness,
+)
 from wherein.reasons import FIELD_REASONS
 
 
@@ -391,6 +400,60 @@ def test_read_field_tells_what_does_not_fit(tmp_path):
     with pytest.raises(UnreadableImage) as caught:
         read_field(gone)
     assert caught.value.reason == "no_address"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(8, 6), (9, 7), (2, 3), (1, 5)])
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_binned_is_the_mean_of_blocks(dtype, shape, side):
+    plane = np.random.default_rng(5).integers(0, 250, shape).astype(dtype)
+    if dtype.startswith("int"):
+        plane -= 100
+    found = binned(plane, side)
+    height, width = shape[0] // side, shape[1] // side
+    assert found.shape == (height, width)
+    assert found.dtype == plane.dtype
+    for y in range(height):
+        for x in range(width):
+            block = plane[y * side : (y + 1) * side, x * side : (x + 1) * side]
+            mean = sum(float(value) for value in block.ravel()) / side**2
+            wanted = np.floor(mean + 0.5) if plane.dtype.kind in "ui" else np.asarray(mean).astype(dtype)
+            assert found[y, x] == wanted
+
+
+def test_binned_does_not_overflow():
+    for dtype in ("uint8", "uint16", "uint32"):
+        full = np.full((4, 4), np.iinfo(dtype).max, dtype)
+        np.testing.assert_array_equal(binned(full, 2), full[:2, :2])
+
+
+def test_read_field_averages_the_projection(tmp_path):
+    """First the maximum over z, then the mean over pixels: the other way round is something else."""
+    stack = pixels((5, 2, 21, 30))
+    path = written(tmp_path / "a.tif", tiff_bytes(stack, photometric="minisblack", metadata={"axes": "ZCYX"}, ome=True))
+    table = files(nucleus=(path, "0"), protein=(path, "1")).assign(bin=2, gain=1)
+    found = read_field(table)
+    for channel, role in enumerate(("nucleus", "protein")):
+        projected = stack[:, channel].max(0)[:20].astype(float)
+        wanted = np.floor(projected.reshape(10, 2, 15, 2).mean((1, 3)) + 0.5)
+        np.testing.assert_array_equal(found[role], wanted)
+        assert found[role].dtype == np.uint16
+
+
+def test_eight_bits_stand_in_for_sixteen(tmp_path):
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path = written(tmp_path / "a.png", imagecodecs.png_encode(every))
+    grey = written(tmp_path / "b.jpg", imagecodecs.jpeg8_encode(np.full((16, 16), 255, np.uint8)))
+    found = read_field(files(nucleus=(path, None), protein=(grey, None)).assign(gain=257))
+    assert {plane.dtype for plane in found.values()} == {np.dtype("uint16")}
+    np.testing.assert_array_equal(found["nucleus"].ravel(), [value * 65535 // 255 for value in range(256)])
+    assert found["protein"].max() == 65535
+    sixteen = written(tmp_path / "c.tif", tiff_bytes(pixels((16, 16))))
+    with pytest.raises(UnreadableImage, match=r"stands in for a file of 16 bits and has to have 8, but .* uint16"):
+        read_field(files(protein=(sixteen, None)).assign(gain=257))
+    # as tables of before, and those of drawn fields, have it
+    for said in (None, np.nan, 1):
+        assert read_field(files(nucleus=(path, None)).assign(gain=said, bin=said))["nucleus"].dtype == np.uint8
 
 
 def test_a_broken_file_does_not_disturb_other_threads():

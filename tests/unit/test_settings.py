@@ -11,11 +11,13 @@ from wherein.settings import (
     ROLES_OF_KIND,
     STAGES_BY_SOURCE,
     ConfigError,
+    biology_settings,
     catalog_settings,
     check_config,
     check_files,
     check_tables,
     for_source,
+    gene_set_files,
     left_out,
     merge,
     missing_roles,
@@ -163,7 +165,7 @@ def test_files_that_cannot_be_had_stop_the_run(tmp_path):
 
     assert told("untrained") == ""
     assert "found 'gapnet'; allowed are 'untrained' and" in told("gapnet")
-    assert "write its path under weights.gapnet-pl-2019" in told("gapnet-pl-2019")
+    assert "write its path or its address under weights.gapnet-pl-2019" in told("gapnet-pl-2019")
     assert "no such file" in told("gapnet-pl-2019", weights={"gapnet-pl-2019": str(tmp_path / "none.npz")})
     assert told("gapnet-pl-2019", weights={"gapnet-pl-2019": str(own)}) == ""
     assert told("gapnet", sources={"demo": {"kind": "simulated", "mode": "yeast"}}) == ""
@@ -209,7 +211,7 @@ def test_the_schema_knows_every_kind_and_every_column():
         assert stage in source
 
 
-@pytest.mark.parametrize("name", ["config", "opencell", "yeast"])
+@pytest.mark.parametrize("name", ["config", "hpa", "opencell", "two_roles", "yeast"])
 def test_ready_runs_run_as_they_are(name, monkeypatch):
     monkeypatch.chdir(HOUSE)
     config = load(f"config/{name}.yaml")
@@ -225,11 +227,34 @@ def test_a_labs_run_asks_for_the_images_first():
         check_tables(config)
 
 
-def test_a_run_of_the_atlas_asks_for_the_release_first():
-    config = load("config/hpa.yaml")
+def test_what_has_an_address_is_not_asked_for(tmp_path):
+    sets = {"web": "https://x/sets.gmt", "library": {"library": "GO_Cellular_Component_2023"}}
+    models = {"m": {"kind": "gapnet-pl", "weights": "gapnet-pl-2019"}}
+    weights = {"gapnet-pl-2019": "https://x/gapnet.npz"}
+    config = {
+        "sources": {"demo": {"kind": "simulated"}},
+        "models": models,
+        "weights": weights,
+        "biology": {"gene_sets": sets},
+    }
     check_config(config)
-    with pytest.raises(TableError, match=r"sources\.hpa\.xml: .*proteinatlas\.xml\.gz does not exist"):
-        check_tables(config)
+    check_files(config, str(HOUSE / "resources" / "weights.tsv"))
+    assert gene_set_files(config) == {
+        "web": "resources/gene_sets/fetched/web.gmt",
+        "library": "resources/gene_sets/fetched/library.gmt",
+    }
+    assert "gene_set_server" not in biology_settings(config)
+    config["biology"]["gene_sets"] = {"my/sets": "https://x/sets.gmt"}
+    with pytest.raises(ConfigError, match="the name 'my/sets'"):
+        check_files(config, str(HOUSE / "resources" / "weights.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [({"libary": "x"}, "unknown key 'libary'"), (3, "found 3"), ({"library": "x", "organism": "cat"}, "found 'cat'")],
+)
+def test_gene_sets_are_a_path_an_address_or_a_library(found, says):
+    assert says in error({"sources": {"demo": {"kind": "simulated"}}, "biology": {"gene_sets": {"go": found}}})
 
 
 def test_the_real_run(monkeypatch):

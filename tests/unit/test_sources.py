@@ -18,6 +18,7 @@ from wherein.sources.table import (
     NOTHING,
     Table,
     TableError,
+    channel_of_row,
     items,
     likely_separator,
     number,
@@ -238,6 +239,37 @@ def test_one_file_used_twice(folder):
     check_tables(config(folder, table, roles=roles))
 
 
+def test_the_channel_may_be_a_column(folder):
+    roles = {
+        role: {"path": "{file}", "channel": f"{{{role[0]} channel}}", "z": "max"} for role in ("nucleus", "protein")
+    }
+    table = "field_id,file,n channel,p channel\na,a_nucleus.tif,0,{}\nb,b_nucleus.tif,0,2.0\n"
+    check_tables(config(folder, table.format(1), roles=roles))
+    assert "a_nucleus.tif is used twice" in told(config(folder, table.format(0), roles=roles))
+    assert "a_nucleus.tif is used twice" in told(config(folder, table.format("0.0"), roles=roles))
+    sentence = told(config(folder, table.replace("p channel", "tag"), roles=roles))
+    assert "there is no column 'p channel', which the channel '{p channel}' needs; the table has field_id" in sentence
+
+
+@pytest.mark.parametrize(
+    ("channel", "cells", "found"),
+    [
+        (None, ["3", "x"], None),
+        (3, ["1", "x"], "3"),
+        ("GFP", ["1", "x"], "GFP"),
+        ("{number}", ["3", "x"], "3"),
+        ("{number}", [" 3.0 ", "x"], "3"),
+        ("{number}", ["3.5", "x"], "3.5"),
+        ("{number}", ["", "x"], None),
+        ("{number}", ["NaN", "x"], None),
+        ("{name} {number}", ["488", "100% EGFP"], "100% EGFP 488"),
+    ],
+)
+def test_the_channel_of_a_row(channel, cells, found):
+    table = Table("/t/fields.csv", ",", ["number", "name"], {}, iter(()))
+    assert channel_of_row(table, channel)(cells) == found
+
+
 def test_windows_paths(folder):
     roles = {"protein": {"path": "{file}", "channel": None, "z": "max"}}
     (folder / "plate 1").mkdir()
@@ -377,15 +409,21 @@ def test_lists():
     st.text(min_size=1),
     st.none() | st.text(min_size=1),
     st.sampled_from(["max", "focus", "0", "12"]),
+    st.none() | st.text(min_size=1),
+    st.sampled_from([1, 257]),
+    st.sampled_from([1, 2]),
+    st.none() | st.text(min_size=1),
 )
-def test_addresses_come_back(path, channel, z):
-    address = Address("/" + path, channel, z)
+def test_addresses_come_back(path, channel, z, alternative, gain, side, state):
+    address = Address("/" + path, channel, z, alternative, gain, side, state)
     assert from_uri(to_uri(address)) == address
 
 
 def test_addresses_are_written_as_promised():
     assert to_uri(Address("/a/b.tif", "0", "max")) == "/a/b.tif#channel=0&z=max"
     assert to_uri(Address("/a/b.tif", None, "max")) == "/a/b.tif#z=max"
+    full = Address("http://h/a.tif.gz", None, "max", "http://h/a.jpg", 257, 2, "5f-2a")
+    assert to_uri(full) == "http://h/a.tif.gz#z=max&alternative=http%3A%2F%2Fh%2Fa.jpg&gain=257&bin=2&state=5f-2a"
     for bad in ("/a/b.tif", "/a/b.tif#channel=0"):
         with pytest.raises(ValueError, match="no address"):
             from_uri(bad)

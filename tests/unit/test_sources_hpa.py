@@ -266,6 +266,7 @@ def test_tiffs_and_their_alternative(v18):
     address = from_uri(first["uri_protein"])
     assert address.path == "https://images.proteinatlas.org/101/5_A1_1_green.tif.gz"
     assert address.alternative == "https://images.proteinatlas.org/101/5_A1_1_green.jpg"
+    assert address.gain == 257
     (same, *_), _ = hpa_fields(source(v18, image_format="tif.gz", roles=["protein", "nucleus"]))
     assert same["version"] == first["version"]
     assert from_uri(same["uri_protein"]).alternative is None
@@ -355,13 +356,21 @@ def test_a_broken_file_is_no_release(tmp_path, content, says):
 
 
 def test_files_that_are_not_there_are_told_before_any_job(tmp_path, v18):
-    config = {"sources": {"atlas": source(tmp_path / "none.xml", locations_table="https://x/y.tsv")}}
+    config = {"sources": {"atlas": source(tmp_path / "none.xml", locations_table=str(tmp_path / "none.tsv"))}}
     with pytest.raises(TableError) as caught:
         check_tables(config)
     assert "sources.atlas.xml: " in str(caught.value)
-    assert "sources.atlas.locations_table: found https://x/y.tsv" in str(caught.value)
+    assert "sources.atlas.locations_table: " in str(caught.value)
     check_tables({"sources": {"atlas": source(v18)}})
-    assert release_files(source(v18)) == [str(v18)]
+    assert release_files("atlas", source(v18)) == [str(v18)]
+
+
+def test_files_with_an_address_are_fetched_and_not_asked_for_before(v18):
+    check_tables({"sources": {"atlas": source(v18, locations_table="https://x/y.tsv")}})
+    assert release_files("atlas", source(v18, locations_table="https://x/y.tsv")) == [
+        str(v18),
+        "resources/releases/atlas/v18",
+    ]
 
 
 def test_memory_stays_bounded(tmp_path):
@@ -421,10 +430,14 @@ class Atlas:
     def build(self, xml: Path, release: str) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
         names = ("fields.parquet", "shards.tsv", "release_diff.tsv", "run.json")
         paths = [str(self.folder / name) for name in names]
+        old = len(self.history())
         build_catalog({"atlas": source(xml, release=release)}, None, 3, *paths)
-        with open(paths[2]) as lines:
-            changes = [(row["field_id"], row["change"], row["new"]) for row in csv.DictReader(lines, delimiter="\t")]
+        changes = [(row["field_id"], row["change"], row["new"]) for row in self.history()[old:]]
         return pd.read_parquet(paths[0]), changes
+
+    def history(self) -> list[dict[str, str]]:
+        path = self.folder / "release_diff.tsv"
+        return list(csv.DictReader(path.read_text().splitlines(), delimiter="\t")) if path.exists() else []
 
 
 def test_a_new_release_is_what_changed(tmp_path, v18, v24):
@@ -450,6 +463,17 @@ def test_a_new_release_is_what_changed(tmp_path, v18, v24):
     old = set(first["shard"])
     assert {now.loc[name, "shard"] for name in ("3_C1_1", "9_A1_1")}.isdisjoint(old)
     assert atlas.build(v24, "v24")[1] == []
+    back, changes = atlas.build(v18, "v18")
+    assert [(field_id, change) for field_id, change, _ in changes] == [
+        ("3_C1_1", "removed"),
+        ("6_A1_1", "relabelled"),
+        ("7_B2_1", "added"),
+        ("9_A1_1", "removed"),
+    ]
+    assert {(row["old_release"], row["release"]) for row in atlas.history()[-4:]} == {("v24", "v18")}
+    assert back[back["retired_in"].isna()]["version"].tolist() == first["version"].tolist()
+    # cell lines are spelled in other ways by the two releases, and image names carry a hash in one
+    assert back[["field_id", "sample"]].equals(second[["field_id", "sample"]])
 
 
 def test_the_real_table():

@@ -1,14 +1,23 @@
 """OpenCell as a source: pages of the bucket's listing, tables of targets and annotations, releases."""
 
 import gzip
+import hashlib
+import io
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import tifffile
+from fault_server import FaultServer
 from real_data import real_data
 from wherein.catalog import build_catalog
+from wherein.download import check_shard
+from wherein.readers import read_field
 from wherein.settings import check_config, check_tables, release_files
-from wherein.sources.address import from_uri
+from wherein.sources.address import Address, from_uri
 from wherein.sources.opencell import opencell_fields, read_annotations, read_listing, read_targets
 from wherein.sources.table import TableError
 from wherein.tables import current_fields
@@ -83,8 +92,8 @@ def test_the_rows(bucket):
     assert (first["cell_line"], first["position"], first["dtype"]) == ("HEK293T", "FID00000011", "uint16")
     assert first["roles"] == ["nucleus", "protein"]
     url = f"https://czb-opencell.s3.us-west-2.amazonaws.com/{FIRST[0]}"
-    assert from_uri(first["uri_nucleus"]) == (url, "0", "max", None)
-    assert from_uri(first["uri_protein"]) == (url, "1", "max", None)
+    assert from_uri(first["uri_nucleus"]) == Address(url, "0", "max")
+    assert from_uri(first["uri_protein"]) == Address(url, "1", "max")
     assert notes == [
         "read 6 files of the listing",
         "1 files are other than proj images, and are passed over",
@@ -96,7 +105,14 @@ def test_the_rows(bucket):
 def test_stacks_and_filters(bucket):
     rows, _ = opencell_fields(source(**bucket, images="stack"))
     assert [row["field_id"][-11:] for row in rows] == ["FID00000011"]
-    assert rows[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max")
+    assert rows[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max&bin=2")
+    assert rows[0]["pixel_size_um"] == 0.412
+    whole, _ = opencell_fields(source(**bucket, images="stack", bin=1))
+    assert whole[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max")
+    assert whole[0]["pixel_size_um"] == 0.206
+    assert whole[0]["version"] != rows[0]["version"]
+    projected, _ = opencell_fields(source(**bucket))
+    assert {row["pixel_size_um"] for row in projected} == {0.206}, "projections are taken as they are"
     rows, _ = opencell_fields(source(**bucket, only={"genes": [AATF, "NEW"]}))
     assert [row["genes"] for row in rows] == [["AATF"], ["NEW"]]
     rows, _ = opencell_fields(source(**bucket, only={"locations": ["Vesicles"]}, max_fields_per_protein=1))
@@ -141,7 +157,7 @@ def test_tables_that_are_wrong_are_told(tmp_path):
 
 
 def test_files_of_the_release(bucket):
-    names = [Path(path).name for path in release_files(source(**bucket))]
+    names = [Path(path).name for path in release_files("oc", source(**bucket))]
     assert names == ["a.xml", "b.xml", "targets.csv", "annotations.csv.gz"]
     assert len(read_listing(bucket["listing"])) == 6
 
@@ -153,8 +169,8 @@ def test_a_changed_file_is_a_new_version(tmp_path, bucket):
     assert first["sample"].tolist()[0] == "CID000001/HEK293T"
     (tmp_path / "pages" / "a.xml").write_text(page(SECOND[:1], token="t/1=", etag="new"))
     build_catalog({"oc": source(**bucket, release="2")}, None, 2, *paths)
-    changes = [line.split("\t")[2:4] for line in Path(paths[2]).read_text().splitlines()[1:]]
-    assert changes == [
+    history = [line.split("\t") for line in Path(paths[2]).read_text().splitlines()[1:]]
+    assert [row[3:5] for row in history if row[1]] == [
         ["OC-FOV_H2B_X_ENSG00000275700_CID000002_FID00000021", "changed"],
         ["OC-FOV_NEW_ENSG00000000009_CID000003_FID00000031", "removed"],
     ]
@@ -184,3 +200,50 @@ def test_a_gene_of_another_ensembl_id_is_found_by_its_symbol(tmp_path):
     (tmp_path / "a.csv").open("a").write("ENSG00000000001,ABR,vesicles,3\n")
     rows, _ = opencell_fields(source(**paths, annotations=str(tmp_path / "a.csv")))
     assert rows[0]["labels"] == []
+
+
+def test_a_stack_is_projected_and_then_downsampled(tmp_path):
+    """From the listing to the pixels, as Kobayashi et al. 2022 (methods, image data preprocessing) say."""
+    server = FaultServer()
+    try:
+        name = key("AAMP", AAMP, 1, 11, "stack")
+        stack = np.random.default_rng(2).integers(0, 65536, (5, 2, 31, 44), dtype=np.uint16)
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, stack, photometric="minisblack", ome=True, metadata={"axes": "ZCYX"})
+        server.files[f"/{name}"] = buffer.getvalue()
+        tag = hashlib.md5(buffer.getvalue()).hexdigest()
+        (tmp_path / "l.xml").write_text(page([name]).replace("e" + name[-20:], tag))
+        settings = source(listing=str(tmp_path / "l.xml"), images="stack", bucket=server.url(""))
+        paths = [str(tmp_path / "catalog" / name) for name in ("fields.parquet", "shards.tsv", "diff.tsv", "run.json")]
+        remote = str(tmp_path / "catalog" / "remote.parquet")
+        download = {
+            "cache": str(tmp_path / "cache"),
+            "offline": False,
+            "revalidate": False,
+            "connections": 4,
+            "timeout_s": 2,
+            "deadline_s": 10,
+            "retries": 0,
+            "backoff_s": 0,
+            "patience": 5,
+            "unreachable_share": 0,
+            "min_free_gb": 0,
+        }
+        build_catalog({"oc": settings}, None, 2, *paths, remote=remote, download=download)
+        assert not server.heads, "the listing says it all"
+        known = pd.read_parquet(remote).to_dict("records")
+        assert [(row["etag"], row["bytes"], row["revision"]) for row in known] == [(tag, 1440512, 0)]
+        assert from_uri(current_fields(paths[0])["uri_protein"][0]).state == tag
+        check_shard("oc-0001", paths[0], str(tmp_path / "f.parquet"), str(tmp_path / "s.json"), download)
+        # the server's own tag is another one, but the content is what the listing says
+        assert json.loads((tmp_path / "s.json").read_text())["notes"] == []
+        found = read_field(pd.read_parquet(tmp_path / "f.parquet"))
+        for channel, role in enumerate(("nucleus", "protein")):
+            brightest = stack[:, channel].max(0)[:30].astype(float)
+            blocks = [brightest[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+            wanted = np.floor(sum(blocks) / 4 + 0.5)
+            np.testing.assert_array_equal(found[role], wanted)
+            assert found[role].dtype == np.uint16
+        assert current_fields(paths[0])["pixel_size_um"][0] == 0.412
+    finally:
+        server.stop()

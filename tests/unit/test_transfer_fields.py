@@ -9,8 +9,9 @@ import imagecodecs
 import numpy as np
 import pytest
 from fault_server import FaultServer
+from wherein.transfer.attempts import pause_s
 from wherein.transfer.cache import Note
-from wherein.transfer.fields import Downloader, odd_ones, pause_s
+from wherein.transfer.fields import Downloader, odd_ones
 from wherein.transfer.progress import Progress
 
 SETTINGS = {

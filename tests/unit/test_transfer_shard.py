@@ -3,13 +3,10 @@
 import json
 import logging
 import os
-import random
-import re
 import shutil
 import ssl
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import imagecodecs
@@ -40,7 +37,6 @@ SETTINGS = {
     "min_free_gb": 0,
 }
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
-KILLS = 10
 
 JOB = """
 import json, sys
@@ -98,16 +94,6 @@ class Shard:
         )
         assert job.stdout.readline() == b"ready\n"
         return job
-
-    def arrived(self) -> dict[str, bytes]:
-        """What a finished entry of the cache holds, by its path on the server."""
-        found = {}
-        for note in (self.folder / "cache").glob("??/*.json"):
-            image = note.with_suffix(".png")
-            if not note.name.endswith(".part.json") and image.exists():
-                path = re.sub(r"^http://[^/]*", "", json.loads(note.read_text())["url"])
-                found[path] = image.read_bytes()
-        return found
 
 
 @pytest.fixture
@@ -193,39 +179,6 @@ def test_no_job_starts_on_a_full_disk(tmp_path, server):
     with pytest.raises(DownloadError, match=r"less than 1000000000\.0 GB free"):
         shard.run(min_free_gb=1e9)
     assert not server.requests
-
-
-def test_a_killed_job_loses_no_finished_file(tmp_path, server, caplog):
-    caplog.set_level(logging.INFO)
-    shard = Shard(tmp_path, server, 60, size=256)
-    server.slow_s = 0.003
-    moments = random.Random(4)
-    finished: dict[str, bytes] = {}
-    asked_again, killed = 0, 0
-    while killed < KILLS:
-        job = shard.start()
-        before = len(server.requests)
-        job.stdin.close()
-        time.sleep(moments.uniform(0.02, 0.3))
-        job.kill()
-        killed += job.wait() == -9
-        again = {path for path, _, _ in server.requests[before:]}
-        asked_again += len(again & finished.keys())
-        now = shard.arrived()
-        assert finished.items() <= now.items()
-        finished = now
-    assert 0 < len(finished) < len(server.files), "the kills fell between beginning and end"
-    server.slow_s = 0
-    files = shard.run()
-    assert files["reason"].isna().all()
-    assert shard.arrived() == server.files
-    assert asked_again == 0
-    time.sleep(0.1)
-    size = sum(map(len, server.files.values()))
-    twice = sum(server.sent.values()) - size
-    in_flight = KILLS * SETTINGS["connections"] * max(map(len, server.files.values()))
-    log.info("%d kills, %d bytes wanted, %d sent twice, %d allowed", killed, size, twice, in_flight)
-    assert twice <= in_flight
 
 
 def test_two_jobs_share_cache_and_connections(tmp_path, server):

@@ -10,12 +10,15 @@ import pytest
 from fake_run import FakeRun, empty_model, write_fake_run
 from PIL import Image
 from wherein.settings import fill_defaults, schema
+from wherein.views.attribution import attributions
 from wherein.views.model import plot_model
+from wherein.views.pages import duration, share, thousands, volume
 from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
+from wherein.views.releases import moves, news, release_data, summary_of_changes
 from wherein.views.scores import best_terms
 from wherein.views.segmentation import outlined, plot_segmentation
 from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
-from wherein.views.site import build_site, duration, funnel, share, thousands
+from wherein.views.site import build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
 
@@ -62,7 +65,7 @@ def run(tmp_path_factory) -> FakeRun:
 def site(run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages") / "site"
     settings = {**defaults("report"), "cells_per_protein": 6, "cell_tile_px": 48, "field_tile_px": 64}
-    build_site(run.site_inputs(), settings, SOURCES, run.models, str(folder), str(folder.with_suffix(".json")))
+    build_site(run.site_inputs(), settings, SOURCES, run.models, {}, str(folder), str(folder.with_suffix(".json")))
     return folder
 
 
@@ -359,3 +362,84 @@ def test_top_classes_pass_over_what_is_not_known():
 def test_numbers_as_people_read_them():
     assert [thousands(None), thousands(12345), share(np.nan), share(0.714)] == ["–", "12,345", "–", "0.71"]
     assert [duration(42), duration(600), duration(12240)] == ["42 s", "10 min", "3.4 h"]
+
+
+def test_volumes_as_people_read_them():
+    told = [volume(value) for value in (None, 0, 999, 1000, 9_960, 340_400, 999_600, 1.44e9, 5.5e12, 3e16)]
+    assert told == ["–", "0", "999 B", "1.0 kB", "10 kB", "340 kB", "1.0 MB", "1.4 GB", "5.5 TB", "30,000 TB"]
+
+
+def test_each_step_from_release_to_release_is_counted(run):
+    changes = read_run(run.site_inputs(), run.models).changes
+    steps = summary_of_changes(changes)
+    counts = [(each["source"], each["old_release"], each["release"], each["first"]) for each in steps]
+    assert counts == [("human", "1", "2", False), ("yeast", "", "1", True), ("human", "", "1", True)]
+    assert [steps[0][name] for name in ("added", "changed", "relabelled", "removed")] == [1, 1, 1, 1]
+    assert news(changes)["change"].tolist() == ["removed", "added", "changed", "relabelled"]
+
+
+def test_changes_tell_the_protein_even_of_fields_that_went(run):
+    tables = read_run(run.site_inputs(), run.models)
+    told = release_data(tables.changes, {"HGENE0": 0})
+    assert told["total"] == 4
+    relabelled = list(told["change"]).index("relabelled")
+    assert told["protein"][relabelled] == "HGENE0"
+    assert told["known"][relabelled]
+    # the catalog of this run has never had that field
+    assert told["protein"][list(told["change"]).index("removed")] is None
+
+
+def test_marked_proteins_reach_the_pages(site):
+    proteins = data(site, "proteins")
+    own = proteins["models"]["classic"]["moves"]
+    marks = dict(zip(proteins["name"], own["mark"], strict=True))
+    assert marks["HGENE1"] == "moved"
+    assert marks["HGENE2"] == "relabelled"
+    assert marks["HGENE3"] == "unchanged"
+    assert marks["controls"] is None
+    assert (own["moved"], own["relabelled"], own["old_state"], own["state"]) == (1, 1, "human:1", "human:2")
+    row = own["row"][proteins["name"].index("HGENE2")]
+    assert own["rows"]["labels_added"][row] == "Nucleoli"
+    assert proteins["models"]["gapnet"]["moves"]["state"] is None
+
+
+def test_without_another_release_nothing_moved():
+    told = moves(pd.DataFrame(columns=["protein", "protein_before", "old_state", "state", "mark", "relabelled",
+        "labels_before", "labels_after", "labels_added", "labels_removed", "n_fields_before", "n_fields_after", "shift",
+        "expected", "q", "neighbours_kept", "umap_1_before", "umap_2_before", "umap_1", "umap_2"]))  # fmt: skip
+    assert told["state"] is None
+    assert len(told["rows"]["protein"]) == 0
+
+
+def test_a_run_of_one_release_says_that_nothing_changed(run, tmp_path):
+    inputs = run.site_inputs()
+    first = pd.read_csv(inputs["diff"], sep="\t", dtype=str, keep_default_na=False)
+    first = first[first["old_release"] == ""]
+    first.to_csv(tmp_path / "diff.tsv", sep="\t", index=False)
+    inputs["diff"] = str(tmp_path / "diff.tsv")
+    settings = {**defaults("report"), "cells_per_protein": 1, "cell_tile_px": 32, "field_tile_px": 64, "sheets": 1}
+    build_site(inputs, settings, SOURCES, run.models, {}, str(tmp_path / "site"), str(tmp_path / "site.json"))
+    assert "Nothing yet: this run knows one release" in (tmp_path / "site" / "releases.html").read_text()
+    assert data(tmp_path / "site", "releases")["total"] == 0
+
+
+def test_what_has_no_licence_is_named(run, site, tmp_path):
+    tables = read_run(run.site_inputs(), run.models)
+    licences = tmp_path / "licences.tsv"
+    licences.write_text("file\trelease\tlicence\tsource\nGO_2023\t2023\tCC BY 4.0\tGene Ontology\n")
+    sources = {**SOURCES, "lab": {"kind": "table", "release": "1", "licence": "", "attribution": "Us"}}
+    sets = {
+        "go": {"library": "GO_2023", "organism": "human"},
+        "mine": "sets/mine.gmt",
+        "far": "https://example.org/far.gmt",
+    }
+    rows = {row.name: row for row in attributions(tables, sources, sets, {"gene_set_licences": str(licences)})}
+    assert list(rows) == ["human", "yeast", "lab", "go", "mine", "far"]
+    assert [name for name, row in rows.items() if row.missing] == ["lab", "mine", "far"]
+    assert rows["lab"].licence == "not given: set sources.lab.licence"
+    assert rows["go"].attribution == "Gene Ontology [library GO_2023 (human)]"
+    assert "add a row for mine.gmt to resources/gene_sets/licences.tsv" in rows["mine"].licence
+    assert "https://example.org/far.gmt" in rows["far"].attribution
+    table = pd.read_csv(site / "licences.tsv", sep="\t")
+    assert table["name"].tolist() == ["human", "yeast"]
+    assert "not given" not in (site / "index.html").read_text()

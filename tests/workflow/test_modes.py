@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 SMALL = {"fields_per_protein": 1, "controls": 1, "faults": 0, "field_px": 512}
 
 
-@pytest.mark.parametrize("name", ["opencell", "yeast"])
+@pytest.mark.parametrize("name", ["two_roles", "yeast"])
 def test_ready_configuration_runs(name, tmp_path):
     house = House(tmp_path / "house")
     config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
@@ -31,7 +31,7 @@ def test_ready_configuration_runs(name, tmp_path):
 
 def test_a_model_without_its_roles_stops_the_run_before_any_job(tmp_path):
     house = House(tmp_path / "house")
-    config = yaml.safe_load((ROOT / "config" / "opencell.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config" / "two_roles.yaml").read_text())
     for words in config["models"].values():
         words["missing_roles"] = "stop"
     (house.folder / "stop.yaml").write_text(yaml.safe_dump(config))

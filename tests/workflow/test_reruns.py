@@ -155,6 +155,24 @@ class TestReruns:
         assert planned <= LATER | {"balance", "plot_qc", "plot_segmentation"}
         assert planned >= LATER
 
+    def test_a_release_without_a_field_and_back(self, house, drawn):
+        config = {**CONFIG, "sources": {"lab": {**CONFIG["sources"]["lab"], "release": "2"}}}
+        for rows, words in ((drawn[1][1:8], config), (drawn[1][:8], CONFIG)):
+            write_rows(house.folder / "lab" / "fields.csv", rows)
+            (house.folder / "run.yaml").write_text(yaml.safe_dump(words))
+            house.snakemake(*ARGUMENTS, "catalog")
+            planned = set(house.planned(*ARGUMENTS))
+            assert not planned & PIXEL_STAGES
+            assert planned >= LATER
+        moved = "results/atlas/classic/moved.tsv"
+        house.snakemake(*ARGUMENTS, moved)
+        assert house.planned(*ARGUMENTS, moved) == {}
+        with open(house.folder / "results" / "catalog" / "release_diff.tsv") as lines:
+            told = [
+                (row["old_release"], row["release"], row["change"]) for row in csv.DictReader(lines, delimiter="\t")
+            ]
+        assert told[8:] == [("1", "2", "removed"), ("2", "1", "added")]
+
     def test_curator_relabels_a_field(self, house, drawn):
         word = f"field\t{drawn[1][0]['field_id']}\trelabel\tMitochondria\tA. Curator\tseen by eye\n"
         with open(house.folder / "lab" / "overrides.tsv", "a") as file:

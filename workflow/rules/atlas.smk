@@ -1,4 +1,4 @@
-"""atlas: proteins and cells on one map, and the clusters they form."""
+"""atlas: proteins and cells on one map, the clusters they form, and what moved since the last release."""
 
 
 rule atlas:
@@ -12,6 +12,9 @@ rule atlas:
         proteins="results/atlas/{model}/proteins.h5ad",
         units="results/atlas/{model}/units.parquet",
         clusters="results/atlas/{model}/clusters.tsv",
+        # a table that is added to: what it says of other releases can be made again from them only
+        history=update("results/atlas/{model}/history.parquet"),
+        moved="results/atlas/{model}/moved.tsv",
         summary="results/summaries/atlas/{model}.json",
     log:
         "logs/atlas/{model}.log",

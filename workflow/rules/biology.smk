@@ -1,10 +1,37 @@
 """biology: what the clusters have in common, and which proteins differ from cell to cell."""
 
 
+rule fetch_gene_sets:
+    input:
+        [],
+    output:
+        "resources/gene_sets/fetched/{gene_sets}.gmt",
+    log:
+        "logs/gene_sets/{gene_sets}.log",
+    benchmark:
+        "results/benchmark/gene_sets/{gene_sets}.tsv"
+    wildcard_constraints:
+        gene_sets=fetched_gene_sets(),
+    conda:
+        "../envs/download.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(1000),
+        runtime=60,
+    params:
+        source=source_of_gene_sets,
+        server=config["biology"]["gene_set_server"],
+        code=code_digest("fetch_gene_sets"),
+    message:
+        "Fetching and checking the gene sets {wildcards.gene_sets}"
+    script:
+        "../scripts/fetch_gene_sets.py"
+
+
 rule enrich:
     input:
         proteins="results/atlas/{model}/proteins.h5ad",
-        gene_sets=config["biology"]["gene_sets"].values(),
+        gene_sets=gene_set_files(config).values(),
     output:
         enrichment="results/biology/{model}/enrichment.tsv",
         summary="results/summaries/enrich/{model}.json",
@@ -19,7 +46,7 @@ rule enrich:
         mem_mb=mb(4000),
         runtime=120,
     params:
-        settings=config["biology"],
+        settings=biology_settings(config),
         code=code_digest("enrich"),
     message:
         "Asking what the clusters of {wildcards.model} have in common"
@@ -49,7 +76,7 @@ rule heterogeneity:
         mem_mb=mb(4000),
         runtime=120,
     params:
-        settings=config["biology"],
+        settings=biology_settings(config),
         code=code_digest("heterogeneity"),
     message:
         "Asking which proteins differ from cell to cell by {wildcards.model}"

@@ -1,19 +1,42 @@
 """catalog: which fields there are, in which version, and which shard works on each."""
 
 
-def tables(wildcards):
-    """An input: the tables that sources and curators write, and the files of image releases."""
-    named = [file for source in config["sources"].values() for file in release_files(source)]
-    return named + ([config["overrides"]] if config["overrides"] else [])
+rule fetch_release:
+    input:
+        files=files_of_release,
+    output:
+        folder=directory("resources/releases/{source}/{release}"),
+    log:
+        "logs/releases/{source}/{release}.log",
+    benchmark:
+        "results/benchmark/releases/{source}/{release}.tsv"
+    wildcard_constraints:
+        source=fetched_sources(),
+        release=r"[A-Za-z0-9._-]+",
+    retries: 2
+    conda:
+        "../envs/download.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(1000),
+        runtime=240,
+    params:
+        source=settings_of_release,
+        code=code_digest("fetch_release"),
+    message:
+        "Fetching what release {wildcards.release} of {wildcards.source} holds"
+    script:
+        "../scripts/fetch_release.py"
 
 
 checkpoint catalog:
     input:
-        tables,
+        catalog_tables,
     output:
         fields=update("results/catalog/fields.parquet"),
         shards=update("results/catalog/shards.tsv"),
-        diff="results/catalog/release_diff.tsv",
+        remote=update("results/catalog/remote.parquet"),
+        diff=update("results/catalog/release_diff.tsv"),
         summary="results/summaries/catalog/run.json",
     log:
         "logs/catalog/run.log",
@@ -24,7 +47,7 @@ checkpoint catalog:
     threads: 1
     resources:
         mem_mb=mb(2000),
-        runtime=60,
+        runtime=240,
     params:
         sources=catalog_settings(config),
         overrides=config["overrides"],

@@ -1,6 +1,8 @@
 """What all rules share: the checked configuration, the shards, and what has to run again."""
 
+import re
 import sys
+from types import SimpleNamespace
 
 # the library lies beside the scripts; the folder of this file tells where, also when the workflow is a module
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
@@ -14,18 +16,26 @@ from wherein.metrics.segmentation_plan import (
     truth_files,
     truth_patterns,
 )
+from wherein.models.weights import read_weights
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
 from wherein.settings import (
+    biology_settings,
     catalog_settings,
     check_config,
     check_files,
     check_tables,
+    fetched_keys,
+    files_to_fetch_with,
     for_source,
+    gene_set_files,
+    is_fetched,
+    is_remote,
     left_out,
     models_of_source,
     release_files,
     roles_of_source,
+    release_settings,
 )
 from wherein.shards import members_digest, read_shards
 
@@ -57,6 +67,12 @@ def sources_of_kind(*kinds):
     """Regular expression of the shards whose source is of one of these kinds."""
     names = [name for name, source in config["sources"].items() if source["kind"] in kinds]
     return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
+
+
+def catalog_tables(wildcards):
+    """An input: the tables that sources and curators write, and the files of image releases."""
+    named = [file for name, source in config["sources"].items() for file in release_files(name, source)]
+    return named + ([config["overrides"]] if config["overrides"] else [])
 
 
 def source_of(wildcards):
@@ -221,10 +237,49 @@ def weights_of(wildcards):
     return [] if name in (None, "untrained") else f"resources/weights/{name}.npz"
 
 
+def weights_sha256(wildcards):
+    """A parameter: which weights these are. Fetched anew, the same ones rerun nothing."""
+    known = read_weights("resources/weights.tsv").get(config["models"][wildcards.model]["weights"])
+    return known.sha256 if known else None
+
+
+def every_weights_file():
+    """An input: the weights of all models."""
+    names = {model["weights"] for model in config["models"].values()} - {None, "untrained"}
+    return [f"resources/weights/{name}.npz" for name in sorted(names)]
+
+
+def fetched_sources():
+    """Regular expression of the sources that are releases with files to fetch."""
+    names = [name for name, source in config["sources"].items() if fetched_keys(source)]
+    return "|".join(names) if names else "(?!)"
+
+
+def files_of_release(wildcards):
+    """An input: local files that tell what to fetch of a release."""
+    return files_to_fetch_with(config["sources"][wildcards.source])
+
+
+def settings_of_release(wildcards):
+    """A parameter: where the files of a source's release are, and which genes are asked for."""
+    return release_settings(config["sources"][wildcards.source])
+
+
 def weights_file(wildcards):
     """An input: the local file from which configuration says to take these weights."""
     path = config["weights"].get(wildcards.weights)
-    return path if path else []
+    return path if path and not is_remote(path) else []
+
+
+def fetched_gene_sets():
+    """Regular expression of the gene sets that are no local files."""
+    names = [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)]
+    return "|".join(re.escape(name) for name in names) if names else "(?!)"
+
+
+def source_of_gene_sets(wildcards):
+    """A parameter: the address of gene sets, or their library and organism."""
+    return config["biology"]["gene_sets"][wildcards.gene_sets]
 
 
 def gpus_of(wildcards):
@@ -368,3 +423,19 @@ def run_summaries(wildcards):
             for model in models
         ]
     )
+
+
+def what_the_run_is(wildcards):
+    """A parameter: what the configuration says of models, weights and gene sets, as far as costs depend on it."""
+    works_on = {
+        model: [source for source in config["sources"] if model in models_of_source(config, source)]
+        for model in config["models"]
+    }
+    working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
+    return {
+        "works_on": {model: works_on[model] for model in working},
+        "gpu_models": [model for model, named in working.items() if gpus_of(named)],
+        "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
+        "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
+        "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
+    }

@@ -32,7 +32,7 @@ rule embed:
         qc="results/qc/{shard}.parquet",
         cells="results/cells/{shard}.parquet",
         crops="results/crops/{shard}.zarr",
-        weights=weights_of,
+        weights=ancient(weights_of),
     output:
         embeddings="results/embeddings/{model}/{shard}.parquet",
         predictions="results/predictions/{model}/{shard}.parquet",
@@ -51,6 +51,7 @@ rule embed:
     params:
         settings=model_settings,
         device=config["device"],
+        weights=weights_sha256,
         members=shard_digest,
         code=code_digest("embed"),
     message:

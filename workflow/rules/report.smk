@@ -1,5 +1,7 @@
 """report: the ledger's balance, the figures, and the pages that people browse."""
 
+import time
+
 
 rule balance:
     input:
@@ -192,6 +194,7 @@ rule plot_model:
 rule build_site:
     input:
         fields="results/catalog/fields.parquet",
+        diff="results/catalog/release_diff.tsv",
         left_out="results/report/left_out.tsv",
         overrides="results/report/overrides.tsv",
         balance="results/report/balance.tsv",
@@ -205,7 +208,7 @@ rule build_site:
         quality=per_shard("results/segmentation/{shard}.parquet"),
         masks=per_shard("results/masks/{shard}.zarr"),
         weights="resources/weights.tsv",
-        gene_sets=config["biology"]["gene_sets"].values(),
+        gene_sets=gene_set_files(config).values(),
         gene_set_licences="resources/gene_sets/licences.tsv",
         run_figures=[
             "results/report/figures/qc_measures.png",
@@ -217,6 +220,7 @@ rule build_site:
         units=evaluated("results/atlas/{model}/units.parquet"),
         proteins=evaluated("results/atlas/{model}/proteins.h5ad"),
         clusters=evaluated("results/atlas/{model}/clusters.tsv"),
+        moved=evaluated("results/atlas/{model}/moved.tsv"),
         scores=evaluated("results/evaluation/{model}/scores.json"),
         classes=evaluated("results/evaluation/{model}/classes.tsv"),
         predictions=evaluated("results/evaluation/{model}/predictions.parquet"),
@@ -246,8 +250,39 @@ rule build_site:
         settings=config["report"],
         sources=config["sources"],
         models=config["models"],
+        gene_sets=config["biology"]["gene_sets"],
         code=code_digest("build_site"),
     message:
         "Building the pages"
     script:
         "../scripts/build_site.py"
+
+
+rule cost:
+    input:
+        fields="results/catalog/fields.parquet",
+        shards="results/catalog/shards.tsv",
+        remote="results/catalog/remote.parquet",
+        measured="resources/measured.tsv",
+    output:
+        table="results/report/cost.tsv",
+        page="results/report/cost.html",
+    log:
+        "logs/report/cost.log",
+    benchmark:
+        "results/benchmark/report/cost.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=10,
+    params:
+        run=what_the_run_is,
+        # it looks at results that are no inputs of it: whoever asks for it gets it anew
+        asked=lambda wildcards: time.time_ns(),
+        code=code_digest("cost"),
+    message:
+        "Counting what is still to do, to fetch and to write"
+    script:
+        "../scripts/cost.py"

@@ -1,4 +1,4 @@
-"""Put proteins and cells on one map, and cluster the proteins."""
+"""Put proteins and cells on one map, cluster the proteins, and tell which moved since the last release."""
 
 from wherein.logs import open_log
 
@@ -19,5 +19,7 @@ if __name__ == "__main__":
         proteins=snakemake.output.proteins,
         units=snakemake.output.units,
         clusters=snakemake.output.clusters,
+        history=snakemake.output.history,
+        moved=snakemake.output.moved,
         summary=snakemake.output.summary,
     )

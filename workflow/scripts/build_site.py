@@ -12,6 +12,7 @@ if __name__ == "__main__":
         settings=snakemake.params.settings,
         sources=snakemake.params.sources,
         models=snakemake.params.models,
+        gene_sets=snakemake.params.gene_sets,
         site=snakemake.output.site,
         summary=snakemake.output.summary,
     )

@@ -15,4 +15,7 @@ if __name__ == "__main__":
         shards=snakemake.output.shards,
         diff=snakemake.output.diff,
         summary=snakemake.output.summary,
+        remote=snakemake.output.remote,
+        # how servers are asked is no parameter: another timeout lists nothing anew
+        download=snakemake.config["download"],
     )

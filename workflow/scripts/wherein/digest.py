@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 DATA_OF = {
     "wherein/labels.py": "../../resources/vocabularies",
     "wherein/simulate/proteins.py": "../../resources/demo",
-    "wherein/views/site.py": "wherein/views/templates",
+    "wherein/views/pages.py": "wherein/views/templates",
 }
 """Folders of files that a module reads as it reads its own code, relative to the folder of the scripts."""
 

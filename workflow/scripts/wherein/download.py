@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,6 +125,8 @@ def _rows(member: dict[str, Any]) -> list[Row]:
                 "reason": reason,
                 "detail": None,
                 "url": address.path if is_remote(address.path) else None,
+                "gain": 1,
+                "bin": address.bin,
                 "address": address,
             }
         )
@@ -157,29 +160,38 @@ def _fetch(rows: Sequence[Row], settings: Mapping[str, Any], report: Summary) ->
     hosts = {urlsplit(row["url"]).netloc for row in rows}
     progress = Progress(len(fields))
     with ThreadPoolExecutor(min(settings["connections"] * len(hosts), MOST_THREADS)) as pool:
-        fetched = list(pool.map(lambda field: _fetch_field(field, downloader, progress), fields.values()))
-    report.extra["fetched_bytes"] = sum(fetched)
-    taken = sum(any(row["url"] != row["address"].path for row in field) for field in fields.values())
+        arrivals = list(pool.map(lambda field: _fetch_field(field, downloader, progress), fields.values()))
+    report.extra["fetched_bytes"] = sum(arrival.fetched for arrival in chain.from_iterable(arrivals))
+    taken = [key[0] for key, field in fields.items() if any(row["url"] != row["address"].path for row in field)]
     if taken:
-        report.notes.append(f"{taken} fields from their alternative files, since the server refuses the first ones")
+        report.extra["from_alternatives"] = taken
+        report.notes.append(
+            f"{len(taken)} fields from their alternative files, since the server refuses the first ones"
+        )
+    drifted = sum(arrival.drifted for arrival in chain.from_iterable(arrivals))
+    if drifted:
+        report.notes.append(
+            f"{drifted} files have changed on their server since the catalog was made, and were taken as they are now: "
+            "run the catalog again (--forcerun catalog)"
+        )
 
 
-def _fetch_field(rows: list[Row], downloader: Downloader, progress: Progress) -> int:
-    """Fetch the files of one field and fill its rows; returns the bytes that were not in the cache before."""
-    arrivals = downloader.field(_readings(rows))
-    fetched = sum(arrival.fetched for arrival in arrivals.values())
+def _fetch_field(rows: list[Row], downloader: Downloader, progress: Progress) -> list[Arrival]:
+    """Fetch the files of one field and fill its rows; what was fetched, the refused and their alternatives alike."""
+    arrivals = downloader.field(_readings(rows), {row["url"]: row["address"].state for row in rows})
+    came = list(arrivals.values())
     # all of a field's images or none: those of one field must not differ in type
-    refused = any(arrival.reason in ("not_found", "refused") for arrival in arrivals.values())
+    refused = any(arrival.reason in ("not_found", "refused", "offline") for arrival in arrivals.values())
     if refused and all(row["address"].alternative for row in rows):
         for row in rows:
-            row["url"] = row["address"].alternative
+            row["url"], row["gain"] = row["address"].alternative, row["address"].gain
         arrivals = downloader.field(_readings(rows))
-        fetched += sum(arrival.fetched for arrival in arrivals.values())
+        came += arrivals.values()
     for row in rows:
         arrival: Arrival = arrivals[row["url"]]
         row.update({name: getattr(arrival, name) for name in ("path", "sha256", "bytes", "reason", "detail")})
-    progress.add(fetched)
-    return fetched
+    progress.add(sum(arrival.fetched for arrival in came))
+    return came
 
 
 def _readings(rows: Sequence[Row]) -> dict[str, list[tuple[str | None, str]]]:

@@ -1,6 +1,7 @@
 """The configuration, checked before any job: what is wrong is said in one line, with what is allowed."""
 
 import copy
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,17 @@ from jsonschema.exceptions import ValidationError, best_match
 from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
 from wherein.models.weights import read_weights
 from wherein.segmentation.methods import check_methods
+from wherein.sources.address import is_remote
 from wherein.sources.check import check_tables as check_tables
+from wherein.sources.release_files import KEYS, local_source
+from wherein.sources.release_files import fetched_keys as fetched_keys
+from wherein.sources.release_files import files_to_fetch_with as files_to_fetch_with
 from wherein.sources.release_files import release_files as release_files
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+
+FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+"""Names of gene sets of which a file is made."""
 
 STAGES_BY_SOURCE = ("qc", "segment", "crop")
 """Stages whose settings a source may override."""
@@ -95,18 +103,27 @@ def check_model(name: str, model: dict[str, Any]) -> None:
 
 
 def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") -> None:
-    """Check that the gene sets are there, and that the weights of every model with a source to work on can be had.
+    """Check that gene sets are there, and that the weights of every model with a source to work on can be had.
+
+    What has an address is not asked for: that is the work of the rules that fetch it.
 
     Args:
         config: the checked configuration, with defaults.
         table: the table of published weights; what was fetched lies beside it in `weights/`.
 
     Raises:
-        ConfigError: a file is not there, the weights are not in the table, or nothing says where their file is.
+        ConfigError: a local file is not there, gene sets to be fetched have no name that a file can have, the weights
+            are not in the table, or nothing says where their file is.
     """
-    for name, path in config["biology"]["gene_sets"].items():
-        if not Path(path).is_file():
-            raise ConfigError(f"configuration key 'biology.gene_sets.{name}': found {path!r}; there is no such file")
+    for name, source in config["biology"]["gene_sets"].items():
+        if is_fetched(source):
+            if not FILE_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"configuration key 'biology.gene_sets': found the name {name!r}; what is fetched becomes a file "
+                    "of that name, so that it may have letters, digits and . _ - only"
+                )
+        elif not Path(source).is_file():
+            raise ConfigError(f"configuration key 'biology.gene_sets.{name}': found {source!r}; there is no such file")
     for model, settings in config["models"].items():
         name = settings["weights"]
         if name in (None, "untrained") or not any(not missing_roles(config, model, own) for own in config["sources"]):
@@ -118,13 +135,13 @@ def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") ->
                 f"{table}: {', '.join(map(repr, known))}"
             )
         local = config["weights"].get(name)
-        if local and not Path(local).exists():
+        if local and not is_remote(local) and not Path(local).exists():
             raise ConfigError(f"configuration key 'weights.{name}': found {local!r}; there is no such file")
         if not (local or known[name].url or (Path(table).parent / "weights" / f"{name}.npz").exists()):
             raise ConfigError(
                 f"model {model!r} needs the weights {name!r}, which have no URL in {table}: get the file "
-                f"({known[name].bytes} bytes, sha256 {known[name].sha256}) and write its path under weights.{name}, "
-                "or leave the model out"
+                f"({known[name].bytes} bytes, sha256 {known[name].sha256}) and write its path or its address under "
+                f"weights.{name}, or leave the model out"
             )
 
 
@@ -258,6 +275,32 @@ def catalog_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the catalog has to know of the sources: not the settings of later stages, nor words for the report."""
     later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence"}
     return {
-        name: {key: value for key, value in source.items() if key not in later}
+        name: {key: value for key, value in local_source(name, source).items() if key not in later}
         for name, source in config["sources"].items()
     }
+
+
+def release_settings(source: dict[str, Any]) -> dict[str, Any]:
+    """What fetching the files of an image release depends on: where they are, and which genes are asked for."""
+    keys = ("kind", "release", "host", "bucket", *KEYS[source["kind"]])
+    genes = sorted(source["only"]["genes"]) if source["kind"] == "hpa" else []
+    return {key: source[key] for key in keys if key in source} | {"only": {"genes": genes}}
+
+
+def is_fetched(gene_sets: str | dict[str, str]) -> bool:
+    """Whether gene sets have an address, or are a library of a server, rather than a local file."""
+    return not isinstance(gene_sets, str) or is_remote(gene_sets)
+
+
+def gene_set_files(config: dict[str, Any]) -> dict[str, str]:
+    """Local files of the gene sets, by name: where they are, or where they will be once they are fetched."""
+    return {
+        name: f"resources/gene_sets/fetched/{name}.gmt" if is_fetched(source) else source
+        for name, source in config["biology"]["gene_sets"].items()
+    }
+
+
+def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The section `biology` as its stages read it: with local files of gene sets, and without their server."""
+    own = {key: value for key, value in config["biology"].items() if key != "gene_set_server"}
+    return own | {"gene_sets": gene_set_files(config)}

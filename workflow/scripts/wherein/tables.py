@@ -66,6 +66,8 @@ FILES = pa.schema(
         ("reason", TEXT),
         ("detail", TEXT),
         ("url", TEXT),
+        ("gain", pa.int32()),
+        ("bin", pa.int32()),
     ]
 )
 """results/download/{shard}.parquet"""
@@ -98,6 +100,17 @@ SAMPLES = pa.schema(
     ]
 )
 """results/samples/samples.parquet"""
+
+REMOTE = pa.schema(
+    [
+        ("url", TEXT),
+        ("etag", TEXT),
+        ("last_modified", TEXT),
+        ("bytes", pa.int64()),
+        ("revision", pa.int32()),
+    ]
+)
+"""results/catalog/remote.parquet"""
 
 SPLIT = pa.schema(
     [

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from wherein.analysis.aggregate import Scale, Units, group_means, read_units, scaled_units
 from wherein.analysis.clustering import cut, hierarchical_clustering
+from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
+from wherein.analysis.moved import MOVED, compare_states, field_means, samples_of_fields
 from wherein.analysis.projection import principal_components, umap_coordinates
 from wherein.atomic import atomic_path
 from wherein.labels import Vocabulary, vocabulary
@@ -50,10 +52,12 @@ def build_atlas(
     proteins: str | Path,
     units: str | Path,
     clusters: str | Path,
+    history: str | Path,
+    moved: str | Path,
     summary: str | Path,
     samples: str | Path | None = None,
 ) -> None:
-    """Map the units and the proteins of a model, and cluster the proteins.
+    """Map the units and the proteins of a model, cluster the proteins, and tell which moved since the last release.
 
     Args:
         model: name of the model.
@@ -66,6 +70,8 @@ def build_atlas(
         proteins: results/atlas/{model}/proteins.h5ad, written.
         units: results/atlas/{model}/units.parquet, written.
         clusters: results/atlas/{model}/clusters.tsv, written.
+        history: results/atlas/{model}/history.parquet, to which the present release state is added.
+        moved: results/atlas/{model}/moved.tsv, written.
         summary: results/summaries/atlas/{model}.json, written.
         samples: results/samples/samples.parquet; without it, samples of any size count.
     """
@@ -82,12 +88,22 @@ def build_atlas(
         with atomic_path(proteins) as partial:
             atlas.write_h5ad(partial)
         write_tsv(clusters, cluster_table(atlas.obs), CLUSTERS)
-        told.notes = [*found.notes, *notes, *unit_notes, *protein_notes]
+        state = release_state(fields, found.table["source"])
+        rows = state_rows(state, space_of(embeddings, found.features), atlas, scale, found.table)
+        before = write_history(history, read_history(history), rows)
+        means, samples = field_means(found.table, scaled), samples_of_fields(fields)
+        shifts, shift_notes = compare_states(before, rows, means, samples, scale, settings["moved_q"], settings["seed"])
+        write_tsv(moved, shifts, MOVED)
+        told.notes = [*found.notes, *notes, *unit_notes, *protein_notes, *shift_notes]
         told.extra = {
             "seed": settings["seed"],
             "proteins": atlas.n_obs,
             "features": atlas.n_vars,
             "clusters": int(atlas.obs["cluster"].nunique()),
+            "state": state,
+            "old_state": before["state"].iloc[0] if len(before) else None,
+            "moved": int(shifts["moved"].sum()),
+            "relabelled": int(shifts["relabelled"].sum()),
         }
 
 

@@ -13,15 +13,27 @@ import pyarrow.parquet as pq
 
 from wherein import shards as shard_table
 from wherein.atomic import atomic_path
+from wherein.catalog.changes import read_changes, write_changes
 from wherein.catalog.headers import complete
 from wherein.catalog.planned import LISTS, Row, planned_fields
-from wherein.catalog.release import FROM_BEFORE, Change, Key, differences, join_releases, key_of, relabel
+from wherein.catalog.release import (
+    FROM_BEFORE,
+    GONE,
+    Change,
+    Key,
+    check_unique,
+    differences,
+    join_releases,
+    key_of,
+    relabel,
+)
+from wherein.catalog.remote import RemoteFiles
 from wherein.catalog.sharding import open_shards
 from wherein.overrides import read_overrides
 from wherein.sources.check import check_tables
 from wherein.sources.table import TableError
 from wherein.summary import Summary, stage_summary
-from wherein.tables import FIELDS, write_table, write_tsv
+from wherein.tables import FIELDS, read_metadata, write_table
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +49,13 @@ def build_catalog(
     shards: str,
     diff: str,
     summary: str,
+    remote: str | None = None,
+    download: dict[str, Any] | None = None,
 ) -> None:
     """List the fields of all sources, open shards for new versions, retire what is gone, and say what changed.
 
-    Versions keep their shards for ever; one that returns takes up its old place. What stands at `fields` and `shards`
-    is the last catalog, if there is one.
+    Versions keep their shards for ever; one that returns takes up its old place. What stands at `fields`, `shards` and
+    `diff` is the last catalog, if there is one.
 
     Args:
         sources: configuration of the sources, by name.
@@ -51,15 +65,21 @@ def build_catalog(
         shards: results/catalog/shards.tsv.
         diff: results/catalog/release_diff.tsv.
         summary: results/summaries/catalog/run.json.
+        remote: results/catalog/remote.parquet, what is known of files on servers; None if none is looked at.
+        download: section `download` of the configuration, with which servers are asked; None with `remote`.
 
     Raises:
-        TableError: a table is wrong, or half of the last catalog is missing.
+        TableError: a table is wrong, two sources have a field of the same name, or half of the last catalog is missing.
     """
     with stage_summary(summary, "catalog", "run", packages=("pyarrow", "tifffile")) as report:
         check_tables({"sources": sources, "overrides": overrides})
         before, placed = _last_catalog(fields, shards)
+        last = read_metadata(fields) if before else {}
+        history = read_changes(diff, last.get("changes"))
         releases = {name: source["release"] for name, source in sources.items()}
-        planned = _planned(sources, {key_of(row): row for row in before}, placed, report)
+        servers = RemoteFiles(remote, download) if remote and download else None
+        planned = _planned(sources, {key_of(row): row for row in before}, placed, servers, report)
+        check_unique(planned)
         opened = open_shards([row for row in planned if row["shard"] is None], shard_fields, placed.values())
         for shard, row in opened:
             row["shard"] = shard
@@ -67,13 +87,21 @@ def build_catalog(
         strangers = relabel(planned, words)
         strangers += _unknown_fields(words, planned)
         report.notes += [f"a curator's word names the field {field_id}, which is not there" for field_id in strangers]
-        changes = differences(planned, before, releases)
+        old_releases = last.get("releases", {})
+        changes = differences(planned, before, old_releases, releases)
         everything = join_releases(planned, before, releases)
 
-        write_tsv(diff, pd.DataFrame(changes, columns=Change._fields), Change._fields)
+        if servers:
+            servers.save()
         _append_shards(shards, opened)
+        history += changes
+        write_changes(diff, history)
+        # last of all: it tells how much of the history counts, should a run be stopped before it is here
         write_table(
-            fields, pd.DataFrame([{name: row.get(name) for name in FIELDS.names} for row in everything]), FIELDS
+            fields,
+            pd.DataFrame([{name: row.get(name) for name in FIELDS.names} for row in everything]),
+            FIELDS,
+            {"releases": dict.fromkeys(old_releases, GONE) | releases, "changes": len(history)},
         )
 
         retired = len(everything) - len(planned)
@@ -82,12 +110,20 @@ def build_catalog(
         report.extra = {"shards_opened": len({shard for shard, _ in opened}), "releases": releases}
 
 
-def _planned(sources: dict[str, Any], known: dict[Key, Row], placed: dict[Key, str], report: Summary) -> list[Row]:
+def _planned(
+    sources: dict[str, Any],
+    known: dict[Key, Row],
+    placed: dict[Key, str],
+    servers: RemoteFiles | None,
+    report: Summary,
+) -> list[Row]:
     """Fields of all sources as they are now; those that have no shard yet are complete but for it."""
     planned: list[Row] = []
     for name, source in sources.items():
         rows, notes = planned_fields(name, source)
         report.notes += notes
+        if servers:
+            report.notes += [f"{name}: {note}" for note in servers.follow(source, rows, known)]
         new = [row for row in rows if key_of(row) not in known]
         if source["kind"] == "table":
             report.notes += complete(name, source, new)

@@ -61,9 +61,8 @@ def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:
     """Stop where the configured channel or plane of a role is in none of the first files that can be read."""
     readable = [row for row in rows if row["readable"]]
     for role, words in source["roles"].items():
-        channel = None if words["channel"] is None else str(words["channel"])
         tried = 0
-        for path in (row["paths"].get(role) for row in readable):
+        for path, channel in ((row["paths"].get(role), row["channels"].get(role)) for row in readable):
             if path is None or is_remote(path) or tried == TRIED_FILES:
                 continue
             try:

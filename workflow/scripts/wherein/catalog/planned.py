@@ -9,7 +9,17 @@ from wherein.digest import digest
 from wherein.sources.address import Address, is_remote, to_uri
 from wherein.sources.hpa import hpa_fields
 from wherein.sources.opencell import opencell_fields
-from wherein.sources.table import LIST_COLUMNS, TEXT_COLUMNS, items, number, open_table, path_of_row, text, truth
+from wherein.sources.table import (
+    LIST_COLUMNS,
+    TEXT_COLUMNS,
+    channel_of_row,
+    items,
+    number,
+    open_table,
+    path_of_row,
+    text,
+    truth,
+)
 
 Row = dict[str, Any]
 """A row of fields.parquet, by column."""
@@ -75,13 +85,17 @@ def _of_table(source: dict[str, Any]) -> list[Row]:
     roles = in_order(source["roles"])
     with open_table(source["table"], source["columns"]) as table:
         paths = {role: path_of_row(table, source["roles"][role]["path"]) for role in roles}
-        rows = [_row(cells, table.column, roles, paths, source) for _, cells in table.rows]
+        channels = {role: channel_of_row(table, source["roles"][role]["channel"]) for role in roles}
+        rows = [_row(cells, table.column, roles, paths, channels, source) for _, cells in table.rows]
     with ThreadPoolExecutor(THREADS) as pool:
         states = pool.map(lambda row: [content_state(row["paths"][role]) for role in roles], rows, chunksize=64)
         for row, state in zip(rows, states, strict=True):
             row["version"] = digest(
                 [
-                    [[role, *found, channel_and_plane(source, role)] for role, found in zip(roles, state, strict=True)],
+                    [
+                        [role, *found, [row["channels"][role], str(source["roles"][role]["z"])]]
+                        for role, found in zip(roles, state, strict=True)
+                    ],
                     row["pixel_size_um"],
                     source["pixel_size_um"],
                     row["full_scale"],
@@ -90,11 +104,18 @@ def _of_table(source: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def _row(cells: list[str], column: dict[str, int], roles: list[str], paths: dict[str, Any], source: Row) -> Row:
+def _row(
+    cells: list[str],
+    column: dict[str, int],
+    roles: list[str],
+    paths: dict[str, Any],
+    channels: dict[str, Any],
+    source: Row,
+) -> Row:
     def cell(name: str) -> str:
         return cells[column[name]] if name in column else ""
 
-    row: Row = {"field_id": cell("field_id").strip(), "roles": roles, "paths": {}}
+    row: Row = {"field_id": cell("field_id").strip(), "roles": roles, "paths": {}, "channels": {}}
     row.update({name: text(cell(name)) for name in TEXT_COLUMNS})
     row.update({name: items(cell(name)) for name in LIST_COLUMNS})
     row["control"] = truth(cell("control"))
@@ -103,9 +124,10 @@ def _row(cells: list[str], column: dict[str, int], roles: list[str], paths: dict
     for role in roles:
         path = paths[role](cells)
         row["paths"][role] = path if path is None or is_remote(path) else os.path.normpath(path)
-        channel, z = channel_and_plane(source, role)
+        row["channels"][role] = channels[role](cells)
         # an empty path: the source has the role, but the table names no file for this field
-        row[uri_column(role)] = to_uri(Address(row["paths"][role] or "", channel, z))
+        address = Address(row["paths"][role] or "", row["channels"][role], str(source["roles"][role]["z"]))
+        row[uri_column(role)] = to_uri(address)
     return row
 
 
@@ -115,14 +137,8 @@ def sample_name(row: Row) -> str | None:
     return "/".join(part for part in parts if part) or None
 
 
-def channel_and_plane(source: dict[str, Any], role: str) -> tuple[str | None, str]:
-    """Channel and plane that the configuration names for a role, as text."""
-    named = source["roles"][role]
-    return None if named["channel"] is None else str(named["channel"]), str(named["z"])
-
-
 def content_state(path: str | None) -> tuple[int | str, ...]:
-    """What tells that an image changed: a URL itself, which asks no server, or the state of a file on this machine."""
+    """What tells that an image changed: a URL itself (revisions are added later), or the state of a local file."""
     return (path,) if path is not None and is_remote(path) else file_state(path)
 
 

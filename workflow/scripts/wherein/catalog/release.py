@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from wherein.labels import spelling
 from wherein.overrides import Override
-from wherein.sources.table import items
+from wherein.sources.table import TableError, items
 
 Row = dict[str, Any]
 Key = tuple[str, str, str]
 
 GONE = "source removed"
-"""What stands in retired_in for fields whose source is no longer in the configuration."""
+"""What stands in place of a release for a source that is no longer in the configuration."""
 
 FROM_BEFORE = ("shard", "release", "first_release", "pixel_size_um", "full_scale")
 """Columns that a version keeps, whatever the table says later."""
@@ -21,6 +21,7 @@ class Change(NamedTuple):
     """One row of release_diff.tsv."""
 
     source: str
+    old_release: str
     release: str
     field_id: str
     change: str
@@ -78,33 +79,54 @@ def relabel(rows: Iterable[Row], words: Iterable[Override]) -> list[str]:
     return list(said)
 
 
-def differences(planned: Iterable[Row], before: Iterable[Row], releases: dict[str, str]) -> list[Change]:
+def differences(
+    planned: Iterable[Row], before: Iterable[Row], old_releases: dict[str, str], releases: dict[str, str]
+) -> list[Change]:
     """List what changed between the current fields of the last catalog and those of now.
 
-    Labels that are only spelled in another way, as releases do, are no change.
+    Labels that are only spelled or ordered in another way, as releases do, are no change.
 
     Args:
         planned: current rows of now, with their labels.
         before: rows of the last catalog, the retired ones included.
+        old_releases: release of each source in the last catalog.
         releases: release of each source in the configuration.
 
     Returns:
         Changes, sorted.
     """
     was = {(row["source"], row["field_id"]): row for row in before if row["retired_in"] is None}
+
+    def place(source: str, field_id: str) -> tuple[str, str, str, str]:
+        return source, old_releases.get(source, ""), releases.get(source, GONE), field_id
+
     changes = []
     for row in planned:
         old = was.pop((row["source"], row["field_id"]), None)
-        here = (row["source"], releases[row["source"]], row["field_id"])
+        here = place(row["source"], row["field_id"])
         if old is None:
             changes.append(Change(*here, "added", "", row["version"]))
             continue
         if old["version"] != row["version"]:
             changes.append(Change(*here, "changed", old["version"], row["version"]))
-        if [spelling(name) for name in old["labels"]] != [spelling(name) for name in row["labels"]]:
+        if set(map(spelling, old["labels"])) != set(map(spelling, row["labels"])):
             changes.append(Change(*here, "relabelled", ";".join(old["labels"]), ";".join(row["labels"])))
-    changes += [
-        Change(source, releases.get(source, GONE), field_id, "removed", row["version"], "")
-        for (source, field_id), row in was.items()
-    ]
+    changes += [Change(*place(*key), "removed", row["version"], "") for key, row in was.items()]
     return sorted(changes)
+
+
+def check_unique(planned: Iterable[Row]) -> None:
+    """Stop where two sources have a field of the same name: every later table tells fields apart by it.
+
+    Raises:
+        TableError: a field_id is there twice.
+    """
+    seen: dict[str, str] = {}
+    for row in planned:
+        other = seen.setdefault(row["field_id"], row["source"])
+        if other != row["source"]:
+            raise TableError(
+                f"the field {row['field_id']!r} is in the sources {other!r} and {row['source']!r}; a run may hold a "
+                "field once: to compare two releases, configure one source and change its release between two runs of "
+                "`snakemake catalog`"
+            )

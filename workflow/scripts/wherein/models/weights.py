@@ -1,20 +1,9 @@
-"""Published weights: which file each name means, and fetching it with its sha256 checked."""
+"""Published weights: which file each name means."""
 
 import csv
 import hashlib
-import logging
-import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
-
-from wherein.atomic import atomic_path
-
-LOG = logging.getLogger(__name__)
-
-TIMEOUT_S = 60
-"""Seconds without a byte after which a server is given up."""
 
 
 class WeightsError(RuntimeError):
@@ -57,55 +46,7 @@ def read_weights(table: str | Path) -> dict[str, Weights]:
     return {row.name: row for row in rows}
 
 
-def fetch_weights(name: str, table: str, source: str | list[str] | None, target: str) -> None:
-    """Put a weights file where models read it, checked.
-
-    Args:
-        name: a name in the table.
-        table: resources/weights.tsv.
-        source: a local file, which goes before the table's URL; None for none.
-        target: the file to write; it appears when it is whole and right.
-
-    Raises:
-        WeightsError: the name is unknown, there is neither file nor URL, the server does not give it, or the sha256
-            is another.
-    """
-    known = read_weights(table)
-    if name not in known:
-        raise WeightsError(f"weights {name!r} are not in {table}: it has {', '.join(known)}")
-    wanted = known[name]
-    path = source[0] if isinstance(source, list) and source else source
-    if not path and not wanted.url:
-        raise WeightsError(
-            f"weights {name!r} have no URL in {table}: get the file ({wanted.bytes} bytes, sha256 {wanted.sha256}; "
-            f"{wanted.source}) and write its path into the configuration:\nweights:\n  {name}: path/to/file.npz"
-        )
-    with atomic_path(target) as partial:
-        origin = str(path) if path else wanted.url
-        LOG.info("taking weights %s from %s", name, origin)
-        _copy(origin, bool(path), partial)
-        found = sha256_of(partial)
-        if found != wanted.sha256:
-            raise WeightsError(
-                f"weights {name!r} from {origin}: sha256 is {found} ({partial.stat().st_size} bytes), but {table} says "
-                f"{wanted.sha256} ({wanted.bytes} bytes): this is another or a damaged file"
-            )
-
-
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file, as 64 hexadecimal characters."""
     with Path(path).open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _copy(origin: str, local: bool, target: Path) -> None:
-    if local:
-        shutil.copyfile(origin, target)
-        return
-    try:
-        with urllib.request.urlopen(origin, timeout=TIMEOUT_S) as answer, target.open("wb") as content:
-            shutil.copyfileobj(answer, content)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise WeightsError(
-            f"cannot fetch {origin}: {error}; fetch it by hand and give its path in the configuration under `weights`"
-        ) from error

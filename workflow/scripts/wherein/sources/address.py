@@ -1,4 +1,4 @@
-"""Addresses of images: a path or URL, then the channel and the plane to take from it."""
+"""Addresses of images: a path or URL, then what to take from it and how."""
 
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlencode
@@ -12,19 +12,31 @@ class Address(NamedTuple):
         channel: index or name of the channel; None for the only one.
         z: `max`, `focus` or an index.
         alternative: URL of another file of the same image, to be taken where `path` is refused; None for none.
+        gain: number by which intensities of the alternative are multiplied.
+        bin: pixels along y and along x that are averaged into one.
+        state: ETag, date or size that the file of a URL is expected to have (`RemoteState.name`); None if not known.
     """
 
     path: str
     channel: str | None
     z: str
     alternative: str | None = None
+    gain: int = 1
+    bin: int = 1
+    state: str | None = None
 
 
 def to_uri(address: Address) -> str:
-    """Write an address as `{path}#channel=0&z=max`; `channel` and `alternative` are left out where they are None."""
-    channel = {} if address.channel is None else {"channel": address.channel}
-    alternative = {} if address.alternative is None else {"alternative": address.alternative}
-    return f"{address.path}#{urlencode({**channel, 'z': address.z, **alternative})}"
+    """Write an address as `{path}#channel=0&z=max`; all but `z` is left out where it says nothing."""
+    words = {
+        "channel": address.channel,
+        "z": address.z,
+        "alternative": address.alternative,
+        "gain": None if address.gain == 1 else address.gain,
+        "bin": None if address.bin == 1 else address.bin,
+        "state": address.state,
+    }
+    return f"{address.path}#{urlencode({name: word for name, word in words.items() if word is not None})}"
 
 
 def from_uri(uri: str) -> Address:
@@ -34,10 +46,18 @@ def from_uri(uri: str) -> Address:
         ValueError: no channel and plane follow the path.
     """
     path, mark, rest = uri.rpartition("#")
-    parts = parse_qs(rest)
-    if not mark or "z" not in parts:
+    words = {name: found[0] for name, found in parse_qs(rest).items()}
+    if not mark or "z" not in words:
         raise ValueError(f"{uri!r} is no address of an image: it is written path#channel=0&z=max")
-    return Address(path, parts.get("channel", [None])[0], parts["z"][0], parts.get("alternative", [None])[0])
+    return Address(
+        path,
+        words.get("channel"),
+        words["z"],
+        words.get("alternative"),
+        int(words.get("gain", 1)),
+        int(words.get("bin", 1)),
+        words.get("state"),
+    )
 
 
 def is_remote(path: str) -> bool:

@@ -13,6 +13,7 @@ from wherein.sources.table import (
     PIXEL_SIZES_UM,
     Table,
     TableError,
+    channel_of_row,
     number,
     open_table,
     path_of_row,
@@ -126,7 +127,8 @@ class TableCheck:
         self._roles = [
             (
                 path_of_row(table, role["path"]),
-                f"#{role['channel']}&{role['z']}",
+                channel_of_row(table, role["channel"]),
+                f"&{role['z']}",
                 FirstFile(name, role_name, role["path"]),
             )
             for role_name, role in source["roles"].items()
@@ -145,7 +147,7 @@ class TableCheck:
         if not here:
             self.errors.add(f"{self._table.path}: there is no row below the header; one row a field is needed")
             return
-        for _, _, first_file in self._roles:
+        for *_, first_file in self._roles:
             problem = first_file.conclude(self._table.path)
             if problem:
                 self.errors.add(problem)
@@ -175,13 +177,13 @@ class TableCheck:
 
     def _check_paths(self, here: str, cells: list[str]) -> list[str]:
         paths = []
-        for path_of, suffix, first_file in self._roles:
+        for path_of, channel_of, suffix, first_file in self._roles:
             path = path_of(cells)
             if path is None:
                 continue
             paths.append(path)
             # spelled in another way it is still the same file; most paths have no need of it
-            key = (os.path.normpath(path) if "./" in path or "//" in path else path) + suffix
+            key = f"{os.path.normpath(path) if './' in path or '//' in path else path}#{channel_of(cells)}{suffix}"
             if key in self.files:
                 self.errors.add(
                     f"{here}: {path} is used twice, see {self.files[key]}; "

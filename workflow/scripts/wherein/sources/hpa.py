@@ -269,7 +269,10 @@ def _row(field_id: str, found: FieldImages, table: LocationTable, lines: dict[st
 def _address(found: FieldImages, role: str, source: Row) -> Address:
     stem = f"{source['images'].rstrip('/')}/{found.number}/{found.plate}_{found.well}_{found.position}_{COLOURS[role]}"
     fallback = source["fallback"] if source["fallback"] != source["image_format"] else None
-    return Address(f"{stem}.{source['image_format']}", None, "max", f"{stem}.{fallback}" if fallback else None)
+    if fallback is None:
+        return Address(f"{stem}.{source['image_format']}", None, "max")
+    gain = round(PIXELS[source["image_format"]][1] / PIXELS[fallback][1])
+    return Address(f"{stem}.{source['image_format']}", None, "max", f"{stem}.{fallback}", gain)
 
 
 def _known(names: Iterable[str | None]) -> list[str]:

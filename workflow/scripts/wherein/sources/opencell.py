@@ -17,6 +17,7 @@ from wherein.sources.address import Address, to_uri
 from wherein.sources.choose import Filter, chosen
 from wherein.sources.hpa_xml import xml_files
 from wherein.sources.table import TableError
+from wherein.transfer.state import RemoteState, bare
 
 Row = dict[str, Any]
 
@@ -63,8 +64,8 @@ def opencell_fields(source: dict[str, Any]) -> tuple[list[Row], list[str]]:
         source: configuration of the source, with defaults.
 
     Returns:
-        Rows with the columns of fields.parquet that do not depend on other releases, sorted by field_id, with `roles`
-        and `dtype`; and sentences on what was passed over.
+        Rows with the columns of fields.parquet that do not depend on other releases, sorted by field_id, with `roles`,
+        `dtype` and `listed`, the state that the listing tells of each URL; and sentences on what was passed over.
 
     Raises:
         TableError: a listing or table is missing, not whole, or no such file.
@@ -216,6 +217,7 @@ def _row(
     symbol = targets.get(gene, name["gene"])
     places = annotations.genes.get(gene) or annotations.symbols.get(symbol, [])
     line = f"CID{name['line']}"
+    side = source["bin"] if source["images"] == "stack" else 1
     row: Row = {
         "field_id": os.path.basename(listed.key).removesuffix(f"_{name['kind']}.tif"),
         "plate": None,
@@ -231,15 +233,16 @@ def _row(
         "labels": [place for place, _ in places],
         "labels_main": [place for place, grade in places if grade >= MAIN_GRADE],
         "reliability": None,
-        "pixel_size_um": source["pixel_size_um"],
+        "pixel_size_um": source["pixel_size_um"] * side,
         "full_scale": FULL_SCALE,
         "dtype": "uint16",
         "roles": in_order(source["roles"]),
     }
     url = f"{source['bucket'].rstrip('/')}/{quote(listed.key)}"
-    addresses = {role: Address(url, CHANNELS[role], "max") for role in row["roles"]}
+    addresses = {role: Address(url, CHANNELS[role], "max", bin=side) for role in row["roles"]}
     row.update({uri_column(role): to_uri(address) for role, address in addresses.items()})
-    content = [[role, *address[:3]] for role, address in addresses.items()]
+    row["listed"] = {url: RemoteState(bare(listed.etag), None, listed.size)}
+    content = [[role, *address[:3], *([side] if side > 1 else [])] for role, address in addresses.items()]
     row["version"] = digest([content, listed.size, listed.etag, row["pixel_size_um"], row["full_scale"]])
     return row
 

@@ -23,6 +23,7 @@ PIXEL_SIZES_UM = (0.005, 10.0)
 """Micrometres a pixel that a light microscope can have; what lies outside is another unit."""
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+WHOLE = re.compile(r"^(\d+)\.0+$")
 DRIVE = re.compile(r"[A-Za-z]:/")
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/|https?://")
 """How a path begins that is not relative to the table's folder; a URL is one too."""
@@ -193,16 +194,7 @@ def path_of_row(table: Table, pattern: str) -> Callable[[list[str]], str | None]
     Raises:
         TableError: the pattern names a column that the table does not have.
     """
-    names = PLACEHOLDER.findall(pattern)
-    places = []
-    for name in names:
-        place = table.header.index(name) if name in table.header else table.column.get(name)
-        if place is None:
-            raise TableError(
-                f"{table.path}, row 1: there is no column {name!r}, which the path {pattern!r} needs; "
-                f"the table has {', '.join(table.header)}"
-            )
-        places.append(place)
+    places = _places(table, pattern, "path")
     folder = os.path.dirname(os.path.abspath(table.path)) + "/"
     shape = PLACEHOLDER.sub("%s", pattern.replace("%", "%%")).replace("\\", "/")
     known_start = not shape.startswith("%s")
@@ -222,3 +214,46 @@ def path_of_row(table: Table, pattern: str) -> Callable[[list[str]], str | None]
         return folder + found
 
     return path
+
+
+def channel_of_row(table: Table, channel: str | int | None) -> Callable[[list[str]], str | None]:
+    """Make a function that gives the channel of a row's image.
+
+    Args:
+        table: the open table.
+        channel: index or name, with columns of the table in braces where it differs from row to row; None for none.
+
+    Returns:
+        A function of a row's cells; it gives None where a cell that it needs is empty. A number is written without its
+        fraction: programs write 3.0 into a column of whole numbers of which one is missing.
+
+    Raises:
+        TableError: a column is named that the table does not have.
+    """
+    pattern = None if channel is None else str(channel)
+    places = [] if pattern is None else _places(table, pattern, "channel")
+    if not places:
+        return lambda cells: pattern
+    shape = PLACEHOLDER.sub("%s", str(pattern).replace("%", "%%"))
+
+    def value(cells: list[str]) -> str | None:
+        found = [cells[place].strip() for place in places]
+        if NOTHING.intersection(found):
+            return None
+        return shape % tuple(WHOLE.sub(r"\1", cell) for cell in found)
+
+    return value
+
+
+def _places(table: Table, pattern: str, what: str) -> list[int]:
+    """Places of the columns that a pattern names in braces."""
+    places = []
+    for name in PLACEHOLDER.findall(pattern):
+        place = table.header.index(name) if name in table.header else table.column.get(name)
+        if place is None:
+            raise TableError(
+                f"{table.path}, row 1: there is no column {name!r}, which the {what} {pattern!r} needs; "
+                f"the table has {', '.join(table.header)}"
+            )
+        places.append(place)
+    return places

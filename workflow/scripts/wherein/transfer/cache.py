@@ -8,13 +8,14 @@ import posixpath
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from wherein.atomic import write_json
 from wherein.digest import digest
+from wherein.transfer.state import RemoteState, bare
 
 
 class Note(NamedTuple):
@@ -28,6 +29,7 @@ class Note(NamedTuple):
         sha256: of the whole file; None while it is not complete.
         height: pixels of the image that was decoded, None where nothing was.
         width: pixels of the image that was decoded.
+        compared: its size was that of another image of its field.
     """
 
     url: str
@@ -37,6 +39,12 @@ class Note(NamedTuple):
     sha256: str | None = None
     height: int | None = None
     width: int | None = None
+    compared: bool = False
+
+    @property
+    def state(self) -> RemoteState:
+        """What the server said of the content."""
+        return RemoteState(bare(self.etag), self.last_modified, self.bytes)
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -63,9 +71,13 @@ class Entry:
         self._part_note = stem.with_name(name + ".part.json")
         self._lock = stem.with_name(name + ".lock")
 
+    def noted(self) -> Note | None:
+        """The note of a complete entry, whose file is not looked at; None if there is none."""
+        return _read(self._note, self.url)
+
     def content(self) -> Note | None:
         """The note of a complete entry whose file still has the size and sha256 that it had; else None."""
-        note = _read(self._note, self.url)
+        note = self.noted()
         if note is None or note.sha256 is None or not self.path.is_file() or self.path.stat().st_size != note.bytes:
             return None
         return note if sha256_of(self.path) == note.sha256 else None
@@ -73,6 +85,11 @@ class Entry:
     def begun(self) -> Note | None:
         """The note of a download that stopped on its way, None if none did."""
         return _read(self._part_note, self.url) if self.part.is_file() else None
+
+    def came(self) -> bool:
+        """Whether a download has come to its end and was stopped before it was let in."""
+        note = self.begun()
+        return note is not None and note.bytes is not None and self.part.stat().st_size == note.bytes
 
     def begin(self, note: Note) -> None:
         """Start a download anew."""
@@ -90,6 +107,10 @@ class Entry:
         os.replace(self.part, self.path)
         self._part_note.unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Trust the entry's file no more; it stays until another one takes its place."""
+        self._note.unlink(missing_ok=True)
+
     def discard(self) -> None:
         """Forget what has come so far."""
         self.part.unlink(missing_ok=True)
@@ -103,8 +124,9 @@ class Entry:
             handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(handle, fcntl.LOCK_EX)
             # who held it before removed the file: a lock on what has no name anymore keeps nobody out
-            if self._lock.exists() and os.fstat(handle).st_ino == self._lock.stat().st_ino:
-                break
+            with suppress(FileNotFoundError):
+                if os.fstat(handle).st_ino == self._lock.stat().st_ino:
+                    break
             os.close(handle)
         try:
             yield
@@ -126,10 +148,14 @@ class Cache:
         self.least_free = least_free
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def entry(self, url: str) -> Entry:
+        """The place of a URL, which is not locked."""
+        return Entry(self.folder, url)
+
     @contextmanager
     def entries(self, urls: Iterable[str]) -> Iterator[dict[str, Entry]]:
         """Lock the entries of these URLs, in an order that is the same for all jobs, so that none waits in a ring."""
-        entries = {url: Entry(self.folder, url) for url in urls}
+        entries = {url: self.entry(url) for url in urls}
         with ExitStack() as stack:
             for entry in sorted(entries.values(), key=lambda entry: entry.part):
                 stack.enter_context(entry.locked())

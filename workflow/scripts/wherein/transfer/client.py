@@ -35,20 +35,21 @@ class Client:
             if scheme in proxies or "all" in proxies
         }
 
-    def get(self, url: str, headers: dict[str, str], seconds: float) -> urllib3.BaseHTTPResponse:
+    def get(self, url: str, headers: dict[str, str], seconds: float, method: str = "GET") -> urllib3.BaseHTTPResponse:
         """Ask for a file; the answer's body is not read yet, and is never unpacked.
 
         Args:
             url: http:// or https://.
             headers: headers of the request.
             seconds: time that is left for the whole file.
+            method: GET, or HEAD for the headers of the answer alone.
 
         Raises:
             urllib3.exceptions.HTTPError: no answer came.
         """
         wait = max(min(self.timeout_s, seconds), 0.001)
         return self._manager(url).request(
-            "GET",
+            method,
             url,
             headers={"User-Agent": f"wherein/{__version__}", "Accept-Encoding": "identity", **headers},
             timeout=Timeout(connect=wait, read=wait),

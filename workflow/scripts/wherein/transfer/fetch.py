@@ -3,7 +3,6 @@
 import errno
 import re
 import time
-from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, IncompleteRead, InvalidHeader, MaxRetryError, NewConnectionError, SSLError
@@ -13,7 +12,7 @@ from urllib3.util import Retry
 from wherein.transfer.cache import Cache, Entry, Note
 from wherein.transfer.client import Client
 from wherein.transfer.errors import TransferError
-from wherein.transfer.hosts import Hosts
+from wherein.transfer.hosts import Hosts, host_of
 
 CHUNK = 1 << 18
 """Most bytes that are taken from the line at once."""
@@ -43,9 +42,9 @@ def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: fl
         TransferError: it did not come, or not all of it; what came stays in the part.
     """
     note = entry.begun()
-    if note is not None and note.bytes is not None and entry.part.stat().st_size == note.bytes:
+    if entry.came():
         return note
-    host = urlsplit(entry.url).netloc.rpartition("@")[2]
+    host = host_of(entry.url)
     with hosts.connection(host, deadline):
         try:
             response = client.get(entry.url, _headers(entry, note, known), deadline - time.monotonic())
@@ -61,7 +60,7 @@ def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: fl
                 # a connection whose answer was read to its end is back in the pool already
                 response.close()
         except HTTPError as error:
-            raise _told(entry.url, error) from error
+            raise told(entry.url, error) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -88,16 +87,18 @@ def _receive(
     response: urllib3.BaseHTTPResponse, entry: Entry, note: Note | None, cache: Cache, deadline: float
 ) -> Note:
     """Write the body behind what is there, or in its place."""
-    _check_status(response, entry.url)
+    if response.status == 416:
+        entry.discard()  # asked for what lies behind its end, the server would say so for ever
+    check_status(response, entry.url)
     fresh = Note(entry.url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
     if response.status == 206:
-        start, total = _range_of(response)
+        start, total = content_range(response)
         goes_on = note is not None and start == entry.part.stat().st_size and note.bytes in (None, total)
-        if note is None or not goes_on or (fresh.etag or note.etag) != note.etag:
+        if note is None or not goes_on or note.state.differs(fresh.state):
             entry.discard()
             raise TransferError("truncated_download", f"{entry.url}: the rest that was sent does not fit the beginning")
     else:
-        start, total = 0, _length(response)
+        start, total = 0, content_length(response)
         note = fresh._replace(bytes=total)
         entry.begin(note)
     if total is not None and total - start > cache.room():
@@ -120,7 +121,8 @@ def _receive(
     return complete
 
 
-def _check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:
+def check_status(response: urllib3.BaseHTTPResponse, url: str) -> None:
+    """Raise TransferError where an answer is neither the file nor a part of it."""
     status = response.status
     if status in (200, 206):
         return
@@ -143,19 +145,21 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
         return None
 
 
-def _range_of(response: urllib3.BaseHTTPResponse) -> tuple[int, int | None]:
+def content_range(response: urllib3.BaseHTTPResponse) -> tuple[int, int | None]:
+    """First byte of a part that was sent, -1 where the server does not say, and bytes of the whole, None likewise."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if not found:
         return -1, None
     return int(found[1]), None if found[2] == "*" else int(found[2])
 
 
-def _length(response: urllib3.BaseHTTPResponse) -> int | None:
+def content_length(response: urllib3.BaseHTTPResponse) -> int | None:
+    """Bytes that an answer says to send; None where it does not."""
     said = response.headers.get("Content-Length", "")
     return int(said) if said.isdigit() else None
 
 
-def _told(url: str, error: HTTPError) -> TransferError:
+def told(url: str, error: HTTPError) -> TransferError:
     """What an error of the line means."""
     cause: BaseException = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     # a refused connection is a kind of ConnectTimeoutError in urllib3

@@ -9,11 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wherein.transfer.errors import TransferError
 
 POLL_S = 0.02
 """Seconds between two looks for a free connection."""
+
+
+def host_of(url: str) -> str:
+    """Name of a URL's host, with its port, without a user."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 class Hosts:

@@ -1,11 +1,13 @@
 """Is what came over the line the image that was asked for?"""
 
+import gzip
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from wherein.readers import GZIP, JPEG, PNG, TIFF, UnreadableImage, read_plane
 from wherein.transfer.cache import suffix
-from wherein.transfer.errors import TransferError
+from wherein.transfer.errors import TransferError, described
 
 MAGIC = {".jpg": (JPEG,), ".jpeg": (JPEG,), ".png": (PNG,), ".gz": (GZIP,), ".tif": TIFF, ".tiff": TIFF}
 """First bytes that a file with this ending must have."""
@@ -32,8 +34,11 @@ def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, str]])
         start = content.read(512)
     ending = suffix(url)
     allowed = MAGIC.get("." + ending.rpartition(".")[2], ANY)
+    if start.startswith(allowed) and start.startswith(GZIP):
+        # servers pack their error pages, too
+        start, allowed = _unpacked_start(part, url), TIFF
     if not start.startswith(allowed):
-        raise TransferError("not_an_image", f"{url} gave {_described(start)} where {ending or 'an image'} was expected")
+        raise TransferError("not_an_image", f"{url} gave {described(start)} where {ending or 'an image'} was expected")
     shape = None
     for channel, z in readings:
         try:
@@ -44,12 +49,9 @@ def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, str]])
     return shape
 
 
-def _described(start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    head = start.lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "a HTML page"
-    if head.startswith((b"<?xml", b"<error")):
-        return "an XML message"
-    return f"a file that starts with {start[:8]!r}"
+def _unpacked_start(part: Path, url: str) -> bytes:
+    try:
+        with gzip.open(part) as content:
+            return content.read(512)
+    except (EOFError, OSError, zlib.error) as error:
+        raise TransferError("corrupt", f"{url} cannot be unpacked: {error}") from error

@@ -1,6 +1,5 @@
 """The pages that people browse: plain files that open from a folder, without a server and without the internet."""
 
-import csv
 import logging
 import shutil
 from collections import defaultdict
@@ -8,18 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from wherein import __version__
 from wherein.atomic import atomic_path
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, SEGMENT_REASONS
 from wherein.summary import stage_summary
+from wherein.tables import write_tsv
+from wherein.views.attribution import Credit, attributions
 from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
 from wherein.views.composites import legend_in_words
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
 from wherein.views.methods import METHODS
+from wherein.views.pages import STAGE_NAMES, TEMPLATES, UNKNOWN_HERE, duration, environment, share, thousands
+from wherein.views.releases import CHANGES, summary_of_changes
 from wherein.views.scores import best_terms
 from wherein.views.segmentation_page import (
     cell_quality,
@@ -36,16 +38,6 @@ from wherein.views.style import words
 
 log = logging.getLogger(__name__)
 
-SOURCE_KINDS = {
-    "table": "images of a table",
-    "hpa": "Human Protein Atlas",
-    "opencell": "OpenCell",
-    "simulated": "simulated cells",
-}
-"""What the report calls each kind of source."""
-
-TEMPLATES = Path(__file__).with_name("templates")
-
 PAGES = (
     ("index.html", "Overview"),
     ("proteins.html", "Proteins"),
@@ -54,6 +46,7 @@ PAGES = (
     ("maps.html", "Maps"),
     ("clusters.html", "Clusters"),
     ("heterogeneity.html", "Heterogeneity"),
+    ("releases.html", "What changed"),
     ("about.html", "About"),
 )
 """Pages in the order of the navigation; protein.html is reached from the others."""
@@ -67,24 +60,13 @@ FIGURES = (
 
 REASONS = {**FIELD_REASONS, **SEGMENT_REASONS, **CELL_REASONS}
 
-UNKNOWN_HERE = "–"
-
-STAGE_NAMES = {
-    "qc": "quality control",
-    "segment": "segmentation",
-    "crop": "crops and ledger",
-    "embed": "embeddings",
-    "evaluate": "evaluation",
-    "enrich": "enrichment",
-}
-"""How pages call stages whose own name says too little."""
-
 
 def build_site(
     inputs: dict[str, Any],
     settings: dict[str, Any],
     sources: dict[str, Any],
     models: dict[str, Any],
+    gene_sets: dict[str, Any],
     site: str,
     summary: str,
 ) -> None:
@@ -95,6 +77,7 @@ def build_site(
         settings: the section `report` of the configuration.
         sources: the section `sources`.
         models: the section `models`.
+        gene_sets: the key `biology.gene_sets`.
         site: folder to write.
         summary: JSON with the counts of pages, files and bytes.
     """
@@ -110,7 +93,9 @@ def build_site(
             outlines = _segmentation(partial, run, inputs, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
-            pages = _render(partial, {**_content(run, inputs, sources, settings), **outlines})
+            credits_ = attributions(run, sources, gene_sets, inputs)
+            write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
+            pages = _render(partial, {**_content(run, sources, credits_, settings), **outlines})
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
                 "pages": pages,
@@ -187,20 +172,11 @@ def _copy_assets(folder: Path) -> None:
 
 
 def _render(folder: Path, content: dict[str, Any]) -> int:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        thousands=thousands, words=lambda text: words(str(text)), score=score, percent=percent, signed=signed
-    )
+    templates = environment()
     names = [*(page for page, _ in PAGES), "protein.html"]
     titles = {**dict(PAGES), "protein.html": "Protein"}
     for name in names:
-        text = environment.get_template(name).render(
+        text = templates.get_template(name).render(
             **content, title=titles[name], here="proteins.html" if name == "protein.html" else name, pages=PAGES
         )
         (folder / name).write_text(text, encoding="utf-8")
@@ -208,7 +184,7 @@ def _render(folder: Path, content: dict[str, Any]) -> int:
 
 
 def _content(
-    run: RunTables, inputs: dict[str, Any], sources: dict[str, Any], settings: dict[str, Any]
+    run: RunTables, sources: dict[str, Any], credits_: list[Credit], settings: dict[str, Any]
 ) -> dict[str, Any]:
     named = run.judged["protein"].dropna()
     proteins = int(named[named != CONTROLS].nunique())
@@ -231,7 +207,10 @@ def _content(
         ],
         "overrides": run.overrides.astype(object).where(run.overrides.notna(), "").to_dict("records"),
         "left_out": run.left_out.fillna(UNKNOWN_HERE).to_dict("records"),
-        "credits": attributions(run, sources, inputs),
+        "steps": summary_of_changes(run.changes),
+        "changes": CHANGES,
+        "credits": credits_,
+        "unlicensed": [row.name for row in credits_ if row.missing],
         "stages": stages(run.summaries),
         "notes": [
             {"stage": each["stage"], "item": each["item"], "text": note}
@@ -324,49 +303,6 @@ def stages(summaries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
-def attributions(run: RunTables, sources: dict[str, Any], inputs: dict[str, Any]) -> list[dict[str, str]]:
-    """Licences and attributions of the sources, the weights and the gene sets of this run."""
-    rows = []
-    for name, source in sources.items():
-        simulated = source["kind"] == "simulated"
-        rows.append(
-            {
-                "name": name,
-                "kind": SOURCE_KINDS[source["kind"]],
-                "release": str(source.get("release", UNKNOWN_HERE)),
-                "licence": source.get("licence")
-                or ("none needed" if simulated else f"not given: set sources.{name}.licence"),
-                "attribution": source.get("attribution")
-                or ("drawn by this workflow" if simulated else f"not given: set sources.{name}.attribution"),
-            }
-        )
-    used = {model.settings.get("weights") for model in run.models}
-    for row in _rows(paths_of(inputs, "weights")):
-        if row["name"] in used:
-            rows.append({"name": row["name"], "kind": "weights", "release": row["sha256"][:12],
-                         "licence": row["licence"], "attribution": row["source"]})  # fmt: skip
-    licences = {row["file"]: row for row in _rows(paths_of(inputs, "gene_set_licences"))}
-    for path in paths_of(inputs, "gene_sets"):
-        told = licences.get(Path(path).name, {})
-        rows.append(
-            {
-                "name": Path(path).name,
-                "kind": "gene sets",
-                "release": told.get("release", UNKNOWN_HERE),
-                "licence": told.get("licence", "not given"),
-                "attribution": told.get("source", "not given"),
-            }
-        )
-    return rows
-
-
-def _rows(paths: list[str]) -> list[dict[str, str]]:
-    if not paths:
-        return []
-    with open(paths[0], newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines, delimiter="\t"))
-
-
 def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
     scores = model.scores
     truth = scores.get("truth")
@@ -415,35 +351,3 @@ def _term(row: Any, max_q: float) -> dict[str, Any]:
         "genes": str(row.genes).replace(";", ", "),
         "sure": row.q <= max_q,
     }  # fmt: skip
-
-
-def thousands(value: float | None) -> str:
-    """A count with separators; a dash for null."""
-    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{int(value):,}"
-
-
-def share(value: float | None) -> str:
-    """A share or score with two decimals; a dash for null."""
-    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.2f}"
-
-
-def score(value: float | None) -> str:
-    """A score with three decimals; a dash for null."""
-    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.3f}"
-
-
-def percent(value: float | None) -> str:
-    """A share in per cent with one decimal; a dash for null."""
-    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.1%}"
-
-
-def signed(value: float | None) -> str:
-    """The same with its sign."""
-    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:+.1%}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `12 min`, `3.4 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

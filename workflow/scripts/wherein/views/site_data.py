@@ -16,6 +16,7 @@ from wherein.views.cell_pictures import CellPictures, Picture
 from wherein.views.examples import most_saturated, sharpest
 from wherein.views.field_pictures import FieldPicture
 from wherein.views.maps import location_order, sampled, told
+from wherein.views.releases import mark_of, moves, release_data
 from wherein.views.site_tables import ModelTables, RunTables, neighbours, predicted_locations, top_classes
 from wherein.views.style import MULTI, UNKNOWN, class_styles
 
@@ -62,6 +63,7 @@ def write_data(folder: Path, run: RunTables, shown: pd.DataFrame, pictures: Pict
     put(folder / "run.js", "run", _run(run, pictures, settings))
     put(folder / "fields.js", "fields", _fields(run, pictures))
     put(folder / "proteins.js", "proteins", _proteins(run, proteins, pictures))
+    put(folder / "releases.js", "releases", release_data(run.changes, place))
     cell_rows = _cells(run, shown, pictures, field_place)
     near = {model.name: neighbours(model) for model in run.models}
     shares = {model.name: _shares(model, run.judged) for model in run.models}
@@ -195,6 +197,7 @@ def _of_model(model: ModelTables, run: RunTables, proteins: list[str]) -> dict[s
         "location": [location.get(name) or None for name in proteins],
         "spread_z": [striking["spread_z"].get(name) for name in proteins],
         "q": [striking["q"].get(name) for name in proteins],
+        "moves": {**moves(model.moved), **mark_of(model.moved, proteins)},
     }
 
 

@@ -14,6 +14,7 @@ from wherein.tables import read_metadata, read_tables
 from wherein.views.cell_pictures import CONTROLS
 from wherein.views.examples import fields_with_verdict
 from wherein.views.model import read_tsv
+from wherein.views.releases import read_changes
 
 UNIT_COLUMNS = ("unit_id", "field_id", "version", "fold")
 
@@ -27,7 +28,7 @@ class ModelTables:
         settings: its configuration.
         units: results/atlas/{model}/units.parquet.
         proteins: results/atlas/{model}/proteins.h5ad.
-        clusters, classes, enrichment, heterogeneity, heterogeneity_fields: the tables of those names.
+        clusters, classes, enrichment, heterogeneity, heterogeneity_fields, moved: the tables of those names.
         scores: scores.json.
         predictions: one row a unit, columns unit_id, field_id, version and one a class.
         class_names: those classes, in the order of their vocabulary.
@@ -43,6 +44,7 @@ class ModelTables:
     enrichment: pd.DataFrame
     heterogeneity: pd.DataFrame
     heterogeneity_fields: pd.DataFrame
+    moved: pd.DataFrame
     scores: dict[str, Any]
     predictions: pd.DataFrame
     class_names: list[str]
@@ -58,6 +60,7 @@ class RunTables:
         ledger: one row an outlined cell of a current field version, with `protein`, `cell_line` and `control`.
         left_out: what this run leaves out and why.
         overrides: curators' words, and whether what they name was found.
+        changes: of fields from release to release, with their proteins.
         balance: how many came in, were kept and fell to each reason.
         summaries: of every job.
         segmentation: scores of the outlines; empty without truth.
@@ -68,6 +71,7 @@ class RunTables:
     ledger: pd.DataFrame
     left_out: pd.DataFrame
     overrides: pd.DataFrame
+    changes: pd.DataFrame
     balance: pd.DataFrame
     summaries: list[dict[str, Any]]
     segmentation: dict[str, Any]
@@ -99,6 +103,7 @@ def read_run(inputs: dict[str, Any], models: dict[str, Any]) -> RunTables:
         ledger=ledger,
         left_out=read_tsv(inputs["left_out"]),
         overrides=read_tsv(inputs["overrides"]),
+        changes=read_changes(inputs["diff"], inputs["fields"]),
         balance=read_tsv(inputs["balance"]),
         summaries=[_json(path) for path in paths_of(inputs, "summaries")],
         segmentation=_json(segmentation[0]) if segmentation else {},
@@ -124,6 +129,7 @@ def read_model(name: str, inputs: dict[str, Any], number: int, models: dict[str,
         enrichment=read_tsv(paths["enrichment"]),
         heterogeneity=read_tsv(paths["heterogeneity"]),
         heterogeneity_fields=read_tsv(paths["heterogeneity_fields"]),
+        moved=read_tsv(paths["moved"]),
         scores=_json(paths["scores"]),
         predictions=predictions,
         class_names=[column for column in told or predictions.columns if column not in UNIT_COLUMNS],
@@ -133,7 +139,7 @@ def read_model(name: str, inputs: dict[str, Any], number: int, models: dict[str,
 
 _MODEL_INPUTS = (
     *("units", "proteins", "clusters", "classes", "enrichment", "heterogeneity", "heterogeneity_fields"),
-    *("scores", "predictions", "model_figures"),
+    *("moved", "scores", "predictions", "model_figures"),
 )
 
 

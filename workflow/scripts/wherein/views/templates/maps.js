@@ -25,10 +25,10 @@
     if (what === "proteins") {
       const own = data.proteins;
       return { what, x: own.x, y: own.y, n: own.x.length, protein: own.protein, picture: own.protein.map((p) => p < 0 ? null : proteins.picture[p]),
-        groupings: { location: [own.locationNames, own.location], cluster: clusters(own.protein) } };
+        groupings: { location: [own.locationNames, own.location], cluster: clusters(own.protein), ...changes(own.protein) } };
     }
     return { what, x: data.x, y: data.y, n: data.x.length, protein: data.protein, picture: data.picture, unit: data.unit, control: data.control, fieldPicture: data.fieldPicture,
-      groupings: { location: [data.locationNames, data.location], predicted: [data.predictedNames, data.predicted], cluster: clusters(data.protein), "cell line": [data.lineNames, data.line] } };
+      groupings: { location: [data.locationNames, data.location], predicted: [data.predictedNames, data.predicted], cluster: clusters(data.protein), "cell line": [data.lineNames, data.line], ...changes(data.protein) } };
   }
 
   function clusters(protein) {
@@ -39,9 +39,19 @@
     return [names, protein.map((p) => number.get(name(p)))];
   }
 
+  // What the last release changed of each protein; none where there is no other release.
+  function changes(protein) {
+    const own = proteins.models[model].moves;
+    if (!own.state) return {};
+    const names = ["moved", "relabelled", "unchanged", "not in both"];
+    return { [`change since ${own.old_state}`]: [names, protein.map((p) => names.indexOf(p >= 0 && own.mark[p] || "not in both"))] };
+  }
+
+  const GREY = { "not clustered": 1, none: 1, "not given": 1, unchanged: 1, "not in both": 1 };
+
   function regroup() {
     const [names, of] = points.groupings[ui.colour.value];
-    groups = { names, of, styles: names.map((name, at) => name === "not clustered" || name === "none" || name === "not given" ? ["#9aa3ad", "o"] : styleOf(name, at)) };
+    groups = { names, of, styles: names.map((name, at) => GREY[name] ? ["#9aa3ad", "o"] : name === "moved" ? [palette[3], "D"] : styleOf(name, at)) };
     groups.members = names.map(() => []);
     of.forEach((group, i) => groups.members[group].push(i));
     alone = null;
@@ -156,7 +166,7 @@
     pen.font = "600 12px system-ui, sans-serif";
     pen.textAlign = "center";
     groups.names.forEach((name, at) => {
-      if (["Multi", "no label", "none", "not given", "not clustered"].includes(name) || (alone !== null && alone !== at)) return;
+      if (["Multi", "no label", "none", "not given", "not clustered", "unchanged", "not in both"].includes(name) || (alone !== null && alone !== at)) return;
       const own = groups.members[at];
       if (!own.length) return;
       const [mx, my] = [median(own.map((i) => points.x[i])), median(own.map((i) => points.y[i]))];

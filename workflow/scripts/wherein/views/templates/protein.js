@@ -19,7 +19,7 @@
     const chunk = `protein-${String(proteins.chunk[i]).padStart(3, "0")}`;
     const content = (await load(chunk))[proteins.name[i]];
     document.title = `${proteins.name[i]} · wherein`;
-    page.replaceChildren(head(i), facts(i, content, model), sheet(i, content, model), near(content, model), ofFields(content));
+    page.replaceChildren(head(i), changed(i, model), facts(i, content, model), sheet(i, content, model), near(content, model), ofFields(content));
   }
 
   function head(i) {
@@ -28,6 +28,18 @@
       el("p", { class: "note" }, el("a", { href: "proteins.html" }, "Proteins"), " / ", proteins.name[i]),
       el("div", { class: "tools" }, el("h1", {}, proteins.name[i]), el("span", { class: "count" }, step(i - 1, "‹ Previous"), " ", step(i + 1, "Next ›"))),
       el("p", { class: "note" }, [proteins.ensembl[i].join(", "), proteins.reagents[i].slice(0, 8).join(", "), proteins.lines[i].join(", "), proteins.reliability[i].join(", ")].filter(Boolean).join(" · ")));
+  }
+
+  // What the last release changed of it; nothing where nothing did.
+  function changed(i, model) {
+    const own = proteins.models[model] && proteins.models[model].moves;
+    const row = own ? own.row[i] : null;
+    if (row === null) return el("span", { hidden: true });
+    const { rows } = own;
+    const list = (text) => known(text) ? text.replaceAll(";", ", ") : "no location";
+    const labels = rows.labels_before[row] === rows.labels_after[row] ? [] : [`Published locations: ${list(rows.labels_before[row])} → ${list(rows.labels_after[row])}. `];
+    const shift = rows.mark[row] === "moved" ? ["Its mean moved by ", number(rows.shift[row]), ", where exchanging fields alone makes ", number(rows.expected[row]), " (q ", number(rows.q[row], 3), "); ", known(rows.neighbours_kept[row]) ? `${Math.round(rows.neighbours_kept[row] * 100)}% of its nearest proteins are the same. ` : ""] : [];
+    return el("p", { class: "empty" }, el("span", { class: `tag mark-${rows.mark[row]}` }, rows.mark[row]), ` since ${own.old_state}. `, labels, shift, el("a", { href: "releases.html" }, "What changed"));
   }
 
   function facts(i, content, model) {

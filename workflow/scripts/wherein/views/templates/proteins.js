@@ -8,6 +8,7 @@
     const own = proteins.models[model];
     const of = (name) => (i) => own ? own[name][i] : null;
     const level = (get("run").models.find((each) => each.name === model) || {}).level;
+    const mark = (i) => own && own.moves.row[i] !== null ? own.moves.mark[i] : null;
     const tags = (list) => list.length ? list.flatMap((name) => [el("span", { class: "tag" }, name), " "]) : missing("no location was published");
     table(document.getElementById("table"), {
       count: proteins.name.length,
@@ -19,11 +20,12 @@
         { title: "Predicted location", value: (i) => (of("predicted")(i) || []).map(([name]) => name) },
         { title: "Cell line", value: (i) => proteins.lines[i] },
         { title: "Cluster", value: of("cluster") },
+        { title: "Change", value: (i) => mark(i) },
         { title: "Source", value: (i) => proteins.sources[i] },
       ],
       columns: [
         { title: "", show: (i) => proteins.picture[i] ? tile("cells", proteins.picture[i][0], proteins.picture[i][1], 48, `a cell of ${proteins.name[i]}`) : missing("no cell was kept") },
-        { title: "Protein", head: true, value: (i) => proteins.name[i], show: (i) => proteinLink(proteins.name[i]) },
+        { title: "Protein", head: true, value: (i) => proteins.name[i], show: (i) => [proteinLink(proteins.name[i]), mark(i) ? [" ", el("a", { class: `tag mark-${mark(i)}`, href: "releases.html", title: `since ${own.moves.old_state}` }, mark(i))] : null] },
         { title: "Published", value: (i) => proteins.labels[i].join(", ") || null, show: (i) => tags(proteins.labels[i]) },
         { title: "Predicted", value: (i) => own && own.predicted[i].length ? own.predicted[i][0][0] : null, show: (i) => own && own.predicted[i].length ? shares(own.predicted[i]) : missing("the model gave no prediction"), help: "mean probability over the protein's cells or fields" },
         { title: "Cluster", value: of("cluster"), show: (i) => known(of("cluster")(i)) ? own.cluster[i] : missing("not in the atlas") },

@@ -1,0 +1,36 @@
+"""Targets that end after one stage. `--until` cannot: before the catalog is written it knows of no shard."""
+
+
+localrules:
+    all_download,
+    all_qc,
+    all_segment,
+    all_crop,
+    all_embed,
+
+
+rule all_download:
+    input:
+        per_shard("results/download/{shard}.parquet"),
+        every_weights_file(),
+        gene_set_files(config).values(),
+
+
+rule all_qc:
+    input:
+        per_shard("results/qc/{shard}.parquet"),
+
+
+rule all_segment:
+    input:
+        per_shard("results/masks/{shard}.zarr"),
+
+
+rule all_crop:
+    input:
+        per_shard("results/cells/{shard}.parquet"),
+
+
+rule all_embed:
+    input:
+        per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),

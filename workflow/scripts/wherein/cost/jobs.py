@@ -1,0 +1,292 @@
+"""The jobs of a run, and which of them are still to do: by the files that are there and their times.
+
+A job is to do if something that it reads is newer or made anew, if the pages are made from it and are missing, or if
+what it writes is missing and a job that is to do reads it. Snakemake decides so too, and by more: it leaves out a job
+whose small inputs were written again with the same content, and runs a job again whose settings or code changed.
+`snakemake --dry-run` has the last word.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from wherein.shards import Shard
+
+CATALOG = "catalog"
+"""What stages wait for that read the catalog's fields and run again when these change."""
+
+SIMULATED = ("simulated",)
+FETCHED = ("table", "hpa", "opencell")
+
+
+class Stage(NamedTuple):
+    """One rule of the workflow.
+
+    Attributes:
+        name: of the rule.
+        per: wildcards of its outputs: `shard`, `model`, `weights`, `gene_sets`; none for one job in the whole run.
+        outputs: patterns of all files and folders that it writes.
+        after: rules whose outputs it reads and after which it runs again.
+        needs: rules whose outputs it reads too, but after which it does not run again.
+        kinds: kinds of sources whose shards it works on; none for all.
+        benchmark: pattern of its benchmark.
+    """
+
+    name: str
+    per: tuple[str, ...]
+    outputs: tuple[str, ...]
+    after: tuple[str, ...]
+    needs: tuple[str, ...]
+    kinds: tuple[str, ...]
+    benchmark: str
+
+
+def _stage(
+    name: str,
+    per: str,
+    outputs: Sequence[str],
+    after: str = "",
+    needs: str = "",
+    kinds: tuple[str, ...] = (),
+    benchmark: str | None = None,
+    summary: str | None = None,
+) -> Stage:
+    wildcards = tuple(per.split())
+    item = "/".join(f"{{{wildcard}}}" for wildcard in wildcards) or "run"
+    written = (*outputs, *((f"results/summaries/{summary or name}/{item}.json",) if summary != "" else ()))
+    told = benchmark or f"results/benchmark/{name}/{item}.tsv"
+    return Stage(name, wildcards, written, tuple(after.split()), tuple(needs.split()), kinds, told)
+
+
+FIGURES = "results/report/figures"
+
+STAGES = (
+    _stage("fetch_weights", "weights", ["resources/weights/{weights}.npz"], summary="",
+           benchmark="results/benchmark/weights/{weights}.tsv"),
+    _stage("download", "shard", ["results/download/{shard}.parquet"], kinds=FETCHED),
+    _stage("simulate", "shard", ["results/download/{shard}.parquet", "resources/images/{shard}",
+           "results/truth/{shard}"], kinds=SIMULATED, summary="download",
+           benchmark="results/benchmark/download/{shard}.tsv"),
+    _stage("qc", "shard", ["results/qc/{shard}.parquet"], "download simulate"),
+    _stage("segment", "shard", ["results/masks/{shard}.zarr"], "download simulate qc"),
+    _stage("crop", "shard", ["results/crops/{shard}.zarr", "results/cells/{shard}.parquet"],
+           "download simulate qc segment"),
+    _stage("split", "", ["results/split/split.parquet"], "qc crop"),
+    _stage("embed", "model shard", ["results/embeddings/{model}/{shard}.parquet",
+           "results/predictions/{model}/{shard}.parquet"], "download simulate qc crop", "fetch_weights"),
+    _stage("evaluate", "model", ["results/evaluation/{model}/classes.tsv", "results/evaluation/{model}/scores.json",
+           "results/evaluation/{model}/predictions.parquet"], "catalog split qc crop embed simulate"),
+    _stage("evaluate_segmentation", "", ["results/evaluation/segmentation/fields.tsv",
+           "results/evaluation/segmentation/scores.json", "results/summaries/evaluate/segmentation.json"],
+           "qc segment crop simulate", kinds=SIMULATED, summary="",
+           benchmark="results/benchmark/evaluate/segmentation.tsv"),
+    _stage("atlas", "model", ["results/atlas/{model}/proteins.h5ad", "results/atlas/{model}/units.parquet",
+           "results/atlas/{model}/clusters.tsv", "results/atlas/{model}/history.parquet",
+           "results/atlas/{model}/moved.tsv"], "catalog qc crop embed"),
+    _stage("fetch_gene_sets", "gene_sets", ["resources/gene_sets/fetched/{gene_sets}.gmt"], summary="",
+           benchmark="results/benchmark/gene_sets/{gene_sets}.tsv"),
+    _stage("enrich", "model", ["results/biology/{model}/enrichment.tsv"], "atlas fetch_gene_sets"),
+    _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
+           "results/biology/{model}/heterogeneity_fields.tsv"], "catalog crop embed evaluate"),
+    _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
+           "results/report/overrides.tsv"], "catalog download simulate qc crop segment embed",
+           benchmark="results/benchmark/report/balance.tsv"),
+    _stage("plot_qc", "", [f"{FIGURES}/qc_measures.png", f"{FIGURES}/qc_examples.png"],
+           "catalog download simulate qc", summary="", benchmark="results/benchmark/report/plot_qc.tsv"),
+    _stage("plot_segmentation", "", [f"{FIGURES}/segmentation_overlays.png", f"{FIGURES}/cells_measures.png"],
+           "catalog download simulate qc segment crop", summary="",
+           benchmark="results/benchmark/report/plot_segmentation.tsv"),
+    _stage("plot_model", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("umap_units", "umap_proteins",
+           "heatmap", "classes", "enrichment", "heterogeneity")], "atlas evaluate enrich heterogeneity", summary="",
+           benchmark="results/benchmark/report/plot_model/{model}.tsv"),
+    _stage("build_site", "", ["results/report/site"],
+           "catalog balance download simulate qc crop evaluate_segmentation fetch_gene_sets plot_qc plot_segmentation "
+           "plot_model atlas evaluate enrich heterogeneity", "segment split embed",
+           benchmark="results/benchmark/report/build_site.tsv"),
+)  # fmt: skip
+"""Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
+
+
+TARGETS = ("balance", "build_site")
+"""Rules whose outputs a run is asked for."""
+
+
+class Plan(NamedTuple):
+    """What the jobs of a run are counted from.
+
+    Attributes:
+        shards: shards whose source is in the configuration, in the order of the table.
+        kinds: kind of each source.
+        works_on: sources that each model works on; a model without any is left out.
+        gpu_models: models whose embedding asks for a GPU.
+        weights: names of the weights that are fetched, by the model that loads them.
+        gene_sets: names of the gene sets that are fetched.
+    """
+
+    shards: Sequence[Shard]
+    kinds: Mapping[str, str]
+    works_on: Mapping[str, Sequence[str]]
+    gpu_models: Sequence[str]
+    weights: Mapping[str, str]
+    gene_sets: Sequence[str]
+
+
+class Job(NamedTuple):
+    """One job.
+
+    Attributes:
+        stage: name of its rule.
+        model: its model, or None.
+        shard: its shard, or None.
+        source: the shard's source, or None.
+        item: name of the weights or gene sets that it fetches, or None.
+        done: whether it need not run.
+        gpus: that it asks for.
+    """
+
+    stage: str
+    model: str | None
+    shard: str | None
+    source: str | None
+    item: str | None
+    done: bool
+    gpus: int
+
+
+class _Node:
+    """A job among the others: when its outputs were written, and the jobs that it reads from and that read from it."""
+
+    def __init__(self, outputs: Sequence[str], benchmark: str) -> None:
+        times = [_time(path) for path in outputs]
+        self.missing = None in times
+        known = [time for time in times if time is not None]
+        self.newest = max(known, default=None)
+        # Snakemake counts the benchmark among what a job wrote
+        self.oldest = min([*known, *([time] if (time := _time(benchmark)) is not None else [])], default=None)
+        # a job that left nothing at all is new: a reader with outputs was made without it
+        self.never_ran = self.oldest is None
+        self.inputs: list[tuple[_Node, bool]] = []
+        self.readers: list[tuple[_Node, bool]] = []
+        self.to_do = False
+
+    def reads(self, other: "_Node", again: bool) -> None:
+        """Note that this job reads from another one, and whether it runs again when that one does."""
+        self.inputs.append((other, again))
+        other.readers.append((self, again))
+
+
+def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields.parquet") -> list[Job]:
+    """List the jobs of a run from `download` on.
+
+    Args:
+        plan: shards, models and what they need.
+        root: folder of the run.
+        catalog: fields.parquet, relative to it.
+
+    Returns:
+        Jobs in the order of the workflow.
+    """
+    source_of = {shard.name: shard.source for shard in plan.shards}
+    nodes: dict[str, dict[tuple[str, ...], _Node]] = {CATALOG: {(): _Node([os.path.join(root, catalog)], "")}}
+    listed: list[tuple[Stage, dict[str, str], _Node]] = []
+    for stage in STAGES:
+        nodes[stage.name] = {}
+        for values in _items(stage, plan):
+            item = dict(zip(stage.per, values, strict=True))
+            written = [os.path.join(root, pattern.format(**item)) for pattern in stage.outputs]
+            node = _Node(written, os.path.join(root, stage.benchmark.format(**item)))
+            for other, again in _inputs(stage, item, nodes, plan, source_of):
+                node.reads(other, again)
+            nodes[stage.name][values] = node
+            listed.append((stage, item, node))
+    _find_to_do([(node, stage.name in TARGETS) for stage, _, node in listed])
+    jobs = []
+    for stage, item, node in listed:
+        shard, named = item.get("shard"), item.get("weights") or item.get("gene_sets")
+        source = source_of[shard] if shard else None
+        gpus = int(stage.name == "embed" and item["model"] in plan.gpu_models)
+        jobs.append(Job(stage.name, item.get("model"), shard, source, named, not node.to_do, gpus))
+    return jobs
+
+
+def _find_to_do(nodes: Sequence[tuple[_Node, bool]]) -> None:
+    """Mark the jobs that are to do, in place; each comes with whether its outputs are asked for."""
+    queue: deque[_Node] = deque()
+    for node, asked_for in nodes:
+        # a job without outputs goes by those that read from it: they may be newer than all that it would read
+        oldest = node.oldest or next((reader.oldest for reader, _ in node.readers if reader.oldest), None)
+        newer = oldest is not None and any(
+            other.never_ran or (other.newest is not None and other.newest > oldest)
+            for other, again in node.inputs
+            if again
+        )
+        if newer or (asked_for and node.missing):
+            node.to_do = True
+            queue.append(node)
+    while queue:
+        node = queue.popleft()
+        found = [other for other, _ in node.inputs if other.missing]
+        found += [reader for reader, again in node.readers if again or node.missing]
+        for other in found:
+            if not other.to_do:
+                other.to_do = True
+                queue.append(other)
+
+
+def _items(stage: Stage, plan: Plan) -> Iterable[tuple[str, ...]]:
+    """Values of a stage's wildcards, one tuple a job."""
+    shards = [shard.name for shard in plan.shards if _suits(stage, plan.kinds[shard.source])]
+    if stage.per == ("model", "shard"):
+        for model, sources in plan.works_on.items():
+            yield from product([model], [shard.name for shard in plan.shards if shard.source in sources])
+    elif stage.per:
+        models = [model for model, sources in plan.works_on.items() if any(s.source in sources for s in plan.shards)]
+        names = {"shard": shards, "model": models, "weights": plan.weights.values(), "gene_sets": plan.gene_sets}
+        yield from ((name,) for name in dict.fromkeys(names[stage.per[0]]))
+    elif shards or not stage.kinds:
+        yield ()
+
+
+def _suits(stage: Stage, kind: str) -> bool:
+    return not stage.kinds or kind in stage.kinds
+
+
+def _inputs(
+    stage: Stage,
+    item: Mapping[str, str],
+    nodes: Mapping[str, Mapping[tuple[str, ...], _Node]],
+    plan: Plan,
+    source_of: Mapping[str, str],
+) -> Iterable[tuple[_Node, bool]]:
+    """Jobs that a job reads from, and whether it runs again after them: of its shard and model, where it has these."""
+    per = {each.name: each.per for each in STAGES}
+    model = item.get("model")
+    mine = [name for name, source in source_of.items() if model is None or source in plan.works_on[model]]
+    mine = [name for name in mine if _suits(stage, plan.kinds[source_of[name]])]
+    for before in (*stage.after, *stage.needs):
+        wildcards = per.get(before, ())
+        if wildcards == ("weights",):
+            wanted: Any = [(plan.weights[model],)] if model in plan.weights else []
+        elif "shard" in item and wildcards:
+            wanted = [tuple(item[wildcard] for wildcard in wildcards)]
+        elif model and wildcards == ("model",):
+            wanted = [(model,)]
+        elif wildcards == ("shard",):
+            wanted = [(name,) for name in mine]
+        elif model and wildcards == ("model", "shard"):
+            wanted = [(model, name) for name in mine]
+        else:
+            wanted = nodes[before]
+        yield from ((nodes[before][key], before in stage.after) for key in wanted if key in nodes[before])
+
+
+def _time(path: str) -> float | None:
+    """When a file or folder was written, a folder by Snakemake's stamp in it; None if it is not there."""
+    for name in (os.path.join(path, ".snakemake_timestamp"), path):
+        try:
+            return os.stat(name).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None

@@ -1,0 +1,83 @@
+"""What all pages share: their templates, and numbers as people read them."""
+
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from wherein.views.style import words
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+UNKNOWN_HERE = "–"
+"""What pages show for what is not known."""
+
+STAGE_NAMES = {
+    "qc": "quality control",
+    "segment": "segmentation",
+    "crop": "crops and ledger",
+    "embed": "embeddings",
+    "evaluate": "evaluation",
+    "enrich": "enrichment",
+}
+"""How pages call stages whose own name says too little."""
+
+
+def environment() -> jinja2.Environment:
+    """Templates with the house's filters; a name that a template uses and nobody gave is an error."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(thousands=thousands, share=share, words=lambda text: words(str(text)), volume=volume)
+    found.filters.update(score=score, percent=percent, signed=signed)
+    found.filters.update(hours=lambda hours: duration(3600 * hours))
+    return found
+
+
+def thousands(value: float | None) -> str:
+    """A count with separators; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    """A share or score with two decimals; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.2f}"
+
+
+def score(value: float | None) -> str:
+    """A score with three decimals; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent with one decimal; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.1%}"
+
+
+def signed(value: float | None) -> str:
+    """The same with its sign."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:+.1%}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `12 min`, `3.4 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def volume(value: float | None) -> str:
+    """Bytes as people say them, in powers of 1,000 as disks are sold: `0`, `340 kB`, `1.4 GB`, `23 TB`."""
+    if value is None or pd.isna(value):
+        return UNKNOWN_HERE
+    if value < 1000:
+        return f"{value:.0f} B" if value else "0"
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            break
+    return f"{value:,.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
