@@ -146,7 +146,7 @@ def test_the_best_terms_of_each_cluster():
 
 def test_links_of_the_pages_are_relative_and_lead_somewhere(site):
     pages = sorted(site.glob("*.html"))
-    assert len(pages) == 9
+    assert len(pages) == 10
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r'(?:href|src)="([^"]*)"', text):
@@ -168,7 +168,7 @@ def test_the_summary_counts_what_lies_there(site):
     files = [path for path in site.rglob("*") if path.is_file()]
     assert told["files"] == len(files)
     assert told["bytes"] == sum(path.stat().st_size for path in files)
-    assert told["pages"] == 9
+    assert told["pages"] == 10
     assert told["proteins"] == 12
 
 
@@ -205,7 +205,7 @@ def test_the_page_of_segmentation_shows_methods_and_doubtful_fields(run, site):
 
 def test_the_page_of_segmentation_without_truth_and_without_fields(run, tmp_path):
     inputs = {**run.site_inputs(), "segmentation": [], "segmentation_tables": [], "quality": []}
-    build_site(inputs, defaults("report"), SOURCES, run.models, str(tmp_path / "site"), str(tmp_path / "site.json"))
+    build_site(inputs, defaults("report"), SOURCES, run.models, {}, str(tmp_path / "site"), str(tmp_path / "site.json"))
     text = (tmp_path / "site" / "segmentation.html").read_text(encoding="utf-8")
     assert "No true outlines are known" in text
     assert "No field was outlined." in text

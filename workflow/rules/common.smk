@@ -425,17 +425,37 @@ def run_summaries(wildcards):
     )
 
 
+def segmenters_among(weights):
+    """Segmenters of the configuration whose weights are among these files."""
+    return [name for name in config["segmenters"] if f"results/segmenters/{name}/weights.npz" in weights]
+
+
 def what_the_run_is(wildcards):
-    """A parameter: what the configuration says of models, weights and gene sets, as far as costs depend on it."""
+    """A parameter: what the configuration says of models, methods, weights and gene sets, as costs depend on it."""
     works_on = {
         model: [source for source in config["sources"] if model in models_of_source(config, source)]
         for model in config["models"]
     }
+    outlined = {source: SimpleNamespace(shard=f"{source}-0001") for source in config["sources"]}
     working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
     return {
         "works_on": {model: works_on[model] for model in working},
         "gpu_models": [model for model, named in working.items() if gpus_of(named)],
         "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
         "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
+        "networks": {
+            source: segmenters_among(segment_weights(named))
+            for source, named in outlined.items()
+            if any(method.network for method in outliners(source))
+        },
+        "judged": {
+            source: {
+                method: segmenters_among(beside_weights(SimpleNamespace(method=method, **vars(named))))
+                for method in methods_beside(source)
+            }
+            for source, named in outlined.items()
+            if has_truth(config["sources"][source])
+        },
+        "gpu_methods": [method for method in METHODS if beside_gpus(SimpleNamespace(method=method))],
         "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
     }

@@ -15,6 +15,10 @@ UNKNOWN_HERE = "–"
 STAGE_NAMES = {
     "qc": "quality control",
     "segment": "segmentation",
+    "segment_network": "segmentation with a network",
+    "segment_beside": "segmentation by another method",
+    "evaluate_segmentation": "evaluation of the segmentation",
+    "train_segmenter": "training of a segmenter",
     "crop": "crops and ledger",
     "embed": "embeddings",
     "evaluate": "evaluation",
