@@ -35,6 +35,7 @@ DOWNLOAD = {
     "connections": 4,
     "timeout_s": 2,
     "deadline_s": 20,
+    "longest_wait_s": 20,
     "retries": 1,
     "backoff_s": 0.01,
     "patience": 20,

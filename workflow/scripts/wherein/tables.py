@@ -68,6 +68,7 @@ FILES = pa.schema(
         ("url", TEXT),
         ("gain", pa.int32()),
         ("bin", pa.int32()),
+        ("axes", TEXT),
     ]
 )
 """results/download/{shard}.parquet"""
