@@ -21,11 +21,11 @@ class FaultServer(ThreadingHTTPServer):
     """Files by path, and the faults that the next requests for each path meet, one a request.
 
     A fault is a status (`503`), a status and the seconds or date of its Retry-After (`429:1`), or one of reset, drip,
-    hang, drip_head (the headers come byte by byte), short (less than Content-Length says), cut (less, and
-    Content-Length agrees), long (Content-Length says less than comes), open (no Content-Length, and the connection
-    ends in the middle), html, packed_html (the same, gzipped), empty, other (the file `server.other`), drop_range
-    (the whole file in answer to a Range), wrong_range, moved (a redirect to the page /html). After `always:` it
-    never ends.
+    hang, drip_head (the headers come byte by byte), drip_chunk (the length of a chunk does), short (less than
+    Content-Length says), cut (less, and Content-Length agrees), long (Content-Length says less than comes), open (no
+    Content-Length, and the connection ends in the middle), html, packed_html (the same, gzipped), empty, other (the
+    file `server.other`), drop_range (the whole file in answer to a Range), wrong_range, moved (a redirect to the page
+    /html). After `always:` it never ends.
 
     Attributes:
         files: content by path, the query included.
@@ -184,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if fault == "open":
             self.close_connection = True
+        elif fault == "drip_chunk":
+            self.send_header("Transfer-Encoding", "chunked")
         else:
             self.send_header("Content-Length", str(length // 2 if fault == "long" else length))
         for name, value in headers.items():
@@ -198,7 +200,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def body(self, content: bytes, fault: str) -> None:
         half = len(content) // 2
-        if fault == "drip":
+        if fault == "drip_chunk":
+            for byte in b"%x;x=" % len(content) + b"z" * 5000:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+            self.close_connection = True
+        elif fault == "drip":
             for byte in content:
                 self.send(bytes([byte]))
                 time.sleep(0.02)

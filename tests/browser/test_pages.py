@@ -93,6 +93,7 @@ def opened(site: Path, page: str, tmp_path: Path, script: str = "") -> str:
         ("protein.html#HGENE3", ["HGENE3", "Mitochondria", "One contrast for all cells", "Most alike in the atlas"]),
         ("protein.html", ["Choose a protein from"]),
         ("fields.html", ["human-0001_000", "low contrast", "at least 0.2 is allowed"]),
+        ("segmentation.html", ["Methods against the truth", "shifted", "in use", "Doubt", "11 rows"]),
         ("maps.html", ["Plasma membrane", "cells"]),
         ("clusters.html", ["Cluster 1", "cytosolic ribosome"]),
         ("heterogeneity.html", ["HGENE1", "Brightest cells"]),

@@ -9,7 +9,7 @@ from real_data import real_data
 from scipy import ndimage
 from wherein.metrics.segmentation import compare_points
 from wherein.readers import read_plane
-from wherein.segmentation.shard import segment_field
+from wherein.segmentation.methods import METHODS, MethodContext
 from wherein.settings import fill_defaults, schema
 
 POINTS = Path(__file__).parent / "nuclei_points.tsv"
@@ -21,6 +21,10 @@ def settings():
     values: dict = {}
     fill_defaults(values, schema()["$defs"]["segment"])
     return values
+
+
+def outlined(images, pixel_size_um):
+    return METHODS["watershed"].load().outline(images, pixel_size_um, settings(), MethodContext())[:2]
 
 
 def centres(labels):
@@ -39,7 +43,7 @@ def points(field_id):
 def test_nuclei_lie_where_a_person_sees_them(field_id):
     folder = real_data("smoke_hpa_4ch")
     images = {role: read_plane(str(folder / colour / f"{field_id}_{colour}.jpg")) for role, colour in COLOURS.items()}
-    nucleus, cell = segment_field(images, 0.08, settings())
+    nucleus, cell = outlined(images, 0.08)
     result = compare_points(points(field_id), centres(nucleus), REACH_UM / 0.08)
     assert result.n_true >= 15
     assert result.f1 >= 0.90, f"{result.matched} of {result.n_true} marked and {result.n_found} found nuclei match"
@@ -51,9 +55,9 @@ def test_nuclei_lie_where_a_person_sees_them(field_id):
 def test_a_field_without_nuclei_gives_none_and_one_with_nuclei_gives_them():
     folder = real_data("qc_controls/opencell_hoechst_snaps")
     # the snaps declare no pixel size; 0.2 um is about that of a 63x objective with binned camera pixels
-    empty, _ = segment_field({"nucleus": read_plane(str(folder / "no-nuclei-1.tif"))}, 0.2, settings())
+    empty, _ = outlined({"nucleus": read_plane(str(folder / "no-nuclei-1.tif"))}, 0.2)
     assert empty.max() == 0
-    good, cell = segment_field({"nucleus": read_plane(str(folder / "good-1.tif"))}, 0.2, settings())
+    good, cell = outlined({"nucleus": read_plane(str(folder / "good-1.tif"))}, 0.2)
     result = compare_points(points("good-1"), centres(good), REACH_UM / 0.2)
     assert result.f1 >= 0.90
     assert cell.max() == good.max()

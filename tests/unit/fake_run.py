@@ -16,8 +16,28 @@ from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from wherein.analysis.moved import MOVED
 from wherein.atomic import atomic_path, write_json
 from wherein.crops.store import CropWriter
-from wherein.segmentation.masks import write_masks
-from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_predictions, write_table
+from wherein.metrics.segmentation_objects import object_table
+from wherein.metrics.segmentation_run import (
+    CURVE_COLUMNS,
+    FIELD_COLUMNS,
+    METHOD_COLUMNS,
+    curves,
+    field_scores,
+    method_scores,
+    run_scores,
+    with_sizes,
+)
+from wherein.segmentation.masks import read_masks, write_masks
+from wherein.tables import (
+    FIELDS,
+    FILES,
+    SEGMENTATION,
+    cells_schema,
+    qc_schema,
+    write_predictions,
+    write_table,
+    write_tsv,
+)
 
 CLASSES = ("Nucleoplasm", "Nucleoli", "Cytosol", "Mitochondria", "Plasma membrane", "Vesicles", "Centrosome")
 ROLES_OF = {"human": ("nucleus", "microtubules", "er", "protein"), "yeast": ("protein", "reference")}
@@ -76,6 +96,11 @@ class FakeRun:
             "crops": self.per_shard("crops/{shard}.zarr"),
             "summaries": sorted(str(path) for path in (self.root / "summaries").rglob("*.json")),
             "segmentation": self.path("evaluation/segmentation/scores.json"),
+            "segmentation_tables": [
+                self.path(f"evaluation/segmentation/{name}.tsv") for name in ("methods", "curves", "fields")
+            ],
+            "quality": self.per_shard("segmentation/{shard}.parquet"),
+            "masks": self.per_shard("masks/{shard}.zarr"),
             "run_figures": [self.path(f"report/figures/{name}.png") for name in figures],
             **{
                 name: [self.path(pattern.format(model=model)) for model in self.models]
@@ -109,11 +134,43 @@ def write_fake_run(
     kept = cells[cells["status"] == "kept"].reset_index(drop=True)
     _model(run, "classic", "cell", fields, kept, rng)
     _model(run, "gapnet", "field", fields[fields["source"] == "human"], kept[kept["source"] == "human"], rng)
-    scores = {
-        part: {"recall": 0.97, "precision": 0.98, "f1": 0.975, "false_share": 0.02} for part in ("nucleus", "cell")
-    }
-    write_json(run.path("evaluation/segmentation/scores.json"), scores)
+    _evaluation(run, fields)
     return run
+
+
+def _evaluation(run: FakeRun, fields: pd.DataFrame) -> None:
+    """Judge the drawn outlines, as if `drawn` and `shifted` were two methods."""
+    rows, parts = [], []
+    for shard, source in run.shards.items():
+        quality, outlines = [], []
+        for row in fields[fields["shard"] == shard].itertuples():
+            try:
+                _, cell = read_masks(run.path(f"masks/{shard}.zarr"), row.field_id, row.version)
+            except KeyError:
+                continue
+            seconds = 0.1 + len(quality) / 100
+            quality.append(
+                {"field_id": row.field_id, "version": row.version, "n_nuclei": 20, "n_cells": int(cell.max()),
+                 "seconds": seconds, "contrast": 0.5 - len(quality) / 50, "solidity": 0.95, "disagreement": None,
+                 "lost": None, "reason": None, "detail": None}
+            )  # fmt: skip
+            labels = np.arange(1, int(cell.max()) + 1)
+            ids = {"field_id": row.field_id, "version": row.version, "label": labels}
+            measures = {"contrast": 0.5 - labels / 100, "solidity": 0.9 + len(quality) / 100}
+            outlines.append(pd.DataFrame({**ids, **measures}))
+            for method, found in (("drawn", np.roll(cell, 2, 0)), ("shifted", np.roll(cell, 12, 1))):
+                head = {"field_id": row.field_id, "version": row.version, "source": source,
+                        "cell_line": row.cell_line, "method": method}  # fmt: skip
+                rows.append({**head, "in_use": method == "drawn", "seconds": seconds})
+                parts.append(object_table(cell, found, 0.2).assign(**head, object="cell"))
+        metadata = {"method": "drawn", "second": None, "fields": quality}
+        write_table(run.path(f"segmentation/{shard}.parquet"), pd.concat(outlines), SEGMENTATION, metadata)
+    seen, objects = pd.DataFrame(rows), with_sizes(pd.concat(parts, ignore_index=True))
+    folder = run.root / "evaluation" / "segmentation"
+    write_tsv(folder / "methods.tsv", method_scores(seen, objects), METHOD_COLUMNS)
+    write_tsv(folder / "curves.tsv", curves(objects), CURVE_COLUMNS)
+    write_tsv(folder / "fields.tsv", field_scores(seen, objects), FIELD_COLUMNS)
+    write_json(folder / "scores.json", run_scores(seen, objects))
 
 
 def empty_model(run: FakeRun, model: str) -> None:

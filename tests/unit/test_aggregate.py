@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from fake_embeddings import Run
 from wherein.analysis.aggregate import (
@@ -10,7 +11,7 @@ from wherein.analysis.aggregate import (
     scaled_units,
 )
 from wherein.embeddings import EmbeddingError
-from wherein.tables import write_table, write_vectors
+from wherein.tables import SAMPLES, write_table, write_vectors
 
 
 def test_units_join_catalog_and_ledger(tmp_path):
@@ -39,6 +40,21 @@ def test_retired_versions_and_rejected_cells_are_left_out(tmp_path):
     units = read_units(paths["embeddings"], paths["fields"], paths["cells"])
     assert units.table["version"].tolist() == ["new", "new"]
     assert units.dropped == {"retired": 2, "overridden": 1}
+    assert (units.vectors == 1).all()
+
+
+def test_units_of_small_samples_are_left_out(tmp_path):
+    run = Run(tmp_path)
+    run.add("A", np.zeros((2, 4)), version="v", field_id="few")
+    run.add("B", np.ones((6, 4)), version="v", field_id="many")
+    paths = run.write()
+    rows = [
+        {"field_id": name, "version": "v", "status": status} for name, status in (("few", "rejected"), ("many", "kept"))
+    ]
+    write_table(tmp_path / "samples.parquet", pd.DataFrame(rows), SAMPLES)
+    units = read_units(paths["embeddings"], paths["fields"], paths["cells"], samples=tmp_path / "samples.parquet")
+    assert units.table["protein"].tolist() == ["B"] * 6
+    assert units.dropped == {"small_sample": 2}
     assert (units.vectors == 1).all()
 
 

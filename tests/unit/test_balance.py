@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from wherein.atomic import write_json
 from wherein.balance import BalanceError, write_balance
+from wherein.crops.samples import count_samples
 from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_table, write_vectors
 from wherein.tallies import embed_lines, segment_lines
 
@@ -87,7 +88,7 @@ def jobs(tmp_path, qc, cells):
     return found
 
 
-def run(tmp_path, catalog, files, qc, cells, overrides=()):
+def run(tmp_path, catalog, files, qc, cells, overrides=(), least=None):
     write_table(tmp_path / "fields.parquet", pd.DataFrame(catalog), FIELDS)
     paths = {"files": [], "qc": [], "cells": []}
     for shard in ("a-0000", "b-0000"):
@@ -100,6 +101,10 @@ def run(tmp_path, catalog, files, qc, cells, overrides=()):
             path = tmp_path / name / f"{shard}.parquet"
             write_table(path, pd.DataFrame(rows), schema)
             paths[name].append(path)
+    samples = None
+    if least is not None:
+        samples = tmp_path / "samples.parquet"
+        count_samples(tmp_path / "fields.parquet", paths["cells"], least, samples, tmp_path / "samples.json")
     write_balance(
         fields=tmp_path / "fields.parquet",
         **paths,
@@ -110,8 +115,18 @@ def run(tmp_path, catalog, files, qc, cells, overrides=()):
         out_left_out=tmp_path / "left_out.tsv",
         out_overrides=tmp_path / "overrides.tsv",
         summary=tmp_path / "summary.json",
+        samples=samples,
     )
     return pd.read_csv(tmp_path / "balance.tsv", sep="\t")
+
+
+def test_cells_of_small_samples_fall_out_after_crop(tmp_path):
+    for least, lines in (({"a": 1, "b": 1}, {"in": 1, "kept": 1}), ({"a": 9}, {"in": 1, "kept": 0, "small_sample": 1})):
+        table = run(tmp_path, *tables(), least=least)
+        found = table[(table["stage"] == "samples") & (table["source"] == "a")].set_index("reason")["count"]
+        assert found.to_dict() == lines
+        # what crop says stays as it is
+        assert table[(table["stage"] == "crop") & (table["source"] == "a")].set_index("reason")["count"]["kept"] == 1
 
 
 def test_every_stage_and_source_adds_up(tmp_path):

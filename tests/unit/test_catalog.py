@@ -21,6 +21,7 @@ from wherein.catalog.planned import file_state
 from wherein.catalog.release import differences, join_releases, key_of
 from wherein.catalog.sharding import open_shards, pack
 from wherein.download import check_shard, fingerprint
+from wherein.readers import read_field
 from wherein.settings import check_config, check_tables
 from wherein.shards import read_shards
 from wherein.sources.table import TableError
@@ -668,3 +669,28 @@ def test_a_channel_that_one_file_lacks_is_that_fields_matter(lab):
         tifffile.imwrite(lab.folder / f"{name}_protein.tif", stack, metadata={"axes": "CYX"}, imagej=True)
     lab.options = {"roles": {"protein": {"path": "{field_id}_protein.tif", "channel": 1}}}
     assert len(lab.build()) == 3
+
+
+def test_pages_without_declared_axes_are_read_as_the_configuration_says(lab):
+    pages = np.arange(6, dtype=np.uint16).reshape(6, 1, 1) + np.zeros((6, 4, 4), np.uint16)
+    for name in lab.rows:
+        tifffile.imwrite(lab.folder / f"{name}_protein.tif", pages, metadata=None, photometric="minisblack")
+    words = {"path": "{field_id}_protein.tif", "channel": 1}
+    lab.options = {"roles": {"protein": words}}
+    with pytest.raises(TableError, match=r"axes are not declared: .*sources\.\*\.roles\.\*\.axes"):
+        lab.build()
+    versions = []
+    for axes, wanted in (("ZC2YX", 5), ("C2ZYX", 5), ("C3Z2YX", 3)):
+        lab.options = {"roles": {"protein": {**words, "axes": axes}}}
+        fields = lab.build()
+        current = fields[fields["retired_in"].isna()]
+        versions.append(current["version"].tolist())
+        assert current["uri_protein"].str.endswith(f"#channel=1&z=max&axes={axes}").all()
+        paths = [str(lab.folder / "catalog" / name) for name in ("fields.parquet", "files.parquet", "d.json")]
+        check_shard(current["shard"].iloc[0], *paths, DOWNLOAD)
+        files = pd.read_parquet(paths[1])
+        assert set(files.loc[files["reason"].isna(), "axes"]) == {axes}
+        assert read_field(files[files["reason"].isna()].head(1))["protein"].max() == wanted
+    assert len({name for names in versions for name in names}) == 3 * len(lab.rows), "other pixels, another version"
+    with pytest.raises(ValueError, match="axes"):
+        check_config({"sources": {"lab": {**lab.source(), "roles": {"protein": {**words, "axes": "XYC"}}}}})

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 from test_nuclei import STEP, ellipse, grid_of_disks, imaged
 from wherein.segmentation.cells import cells_on_grid, find_cells, paired
-from wherein.segmentation.shard import method_for, segment_field
+from wherein.segmentation.methods import METHODS, MethodContext, check_methods, method_for
 from wherein.segmentation.whole_cells import find_whole_cells, is_bright_field
 from wherein.settings import fill_defaults, schema
 
@@ -13,6 +13,10 @@ def settings():
     values: dict = {}
     fill_defaults(values, schema()["$defs"]["segment"])
     return values
+
+
+def outlined(images, step, settings):
+    return METHODS["watershed"].load().outline(images, step, settings, MethodContext())[:2]
 
 
 def iou(a, b):
@@ -71,7 +75,7 @@ def test_a_protein_of_the_nucleus_hides_no_cytoplasm(settings):
     bodies = [ellipse(shape, y, x, 45, 45) for y in (70, 190) for x in (70, 190)]
     protein = imaged([(mask, 60) for mask in bodies] + [(mask, 900) for mask in nuclei])
     images = {"nucleus": imaged([(mask, 500) for mask in nuclei]), "protein": protein}
-    found, cells = segment_field(images, STEP, settings)
+    found, cells = outlined(images, STEP, settings)
     assert found.max() == 4
     for body in bodies:
         assert max(iou(cells == number, body) for number in range(1, 5)) > 0.7
@@ -80,11 +84,11 @@ def test_a_protein_of_the_nucleus_hides_no_cytoplasm(settings):
 def test_an_empty_field_has_neither(settings):
     rng = np.random.default_rng(0)
     noise = rng.normal(300, 20, (160, 180)).astype(np.float32)
-    found, _ = segment_field({"nucleus": noise}, STEP, settings)
+    found, _ = outlined({"nucleus": noise}, STEP, settings)
     assert not found.any()
     other = rng.normal(300, 20, noise.shape).astype(np.uint16)
     for images in ({"nucleus": noise * 0, "er": noise * 0}, {"nucleus": noise, "er": other}):
-        found, cells = segment_field(images, STEP, settings)
+        found, cells = outlined(images, STEP, settings)
         assert not found.any()
         assert not cells.any()
 
@@ -100,10 +104,17 @@ def test_pairing_puts_nuclei_in_their_cells_and_leaves_no_gap_in_the_numbers():
 
 def test_the_method_follows_the_roles(settings):
     assert method_for(["nucleus", "protein"], settings) == "watershed"
-    assert method_for(["protein", "reference"], settings) == "whole_cells"
+    assert method_for(["protein", "reference"], settings) == "yeast"
+    assert method_for(["protein", "er"], settings) == "whole_cells"
     assert method_for(["nucleus"], settings | {"method": "whole_cells"}) == "whole_cells"
-    with pytest.raises(ValueError, match="needs the role nucleus"):
-        segment_field({"reference": np.zeros((9, 9))}, 0.16, settings | {"method": "watershed"})
+    said = check_methods("mine", ["reference", "protein"], settings | {"method": "log-mce"})
+    assert "'log-mce' needs the role nucleus" in said
+    assert "the source has reference, protein" in said
+    assert "whole_cells, yeast" in said
+    said = check_methods("mine", ["reference"], settings | {"second": "watershed"})
+    assert "'watershed' needs the role nucleus" in said
+    assert "sources.mine.segment.masks" in check_methods("mine", ["reference"], settings | {"method": "masks"})
+    assert check_methods("mine", ["nucleus"], settings | {"second": "otsu-nuclei"}) is None
 
 
 def budding(shape=(300, 300), pitch=60):

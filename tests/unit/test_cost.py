@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from wherein.shards import COLUMNS as SHARD_COLUMNS
 from wherein.shards import Shard
 from wherein.tables import FIELDS, FILES, REMOTE, write_table
 from wherein.transfer.cache import Cache
-from wherein.views.cost import write_cost
+from wherein.views.cost import judged_fields, write_cost
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT / "resources" / "measured.tsv"
@@ -28,7 +29,8 @@ SHARDS = (
     Shard("b-0001", "b", ("protein",), (("g1", "v"),)),
 )
 PLAN = Plan(SHARDS, {"a": "hpa", "b": "simulated"}, {"classic": ["a", "b"], "net": ["a"]}, ["net"],
-            {"net": "published"}, ["go"])  # fmt: skip
+            {"net": "published"}, ["go"], {"a": ["own"]}, {"b": {"log-mce": [], "unet": ["own"]}},
+            ["unet"])  # fmt: skip
 
 
 def finish(root: Path, plan: Plan = PLAN) -> None:
@@ -38,16 +40,17 @@ def finish(root: Path, plan: Plan = PLAN) -> None:
     catalog.parent.mkdir(parents=True, exist_ok=True)
     catalog.touch()
     os.utime(catalog, (moment, moment))
-    names = {"shard": [shard.name for shard in plan.shards], "model": list(plan.works_on), "weights": ["published"],
-             "gene_sets": list(plan.gene_sets)}  # fmt: skip
+    names = {
+        "shard": [shard.name for shard in plan.shards], "model": list(plan.works_on), "weights": ["published"],
+        "gene_sets": list(plan.gene_sets), "segmenter": ["own"], "method": ["log-mce", "unet"],
+    }  # fmt: skip
     for number, stage in enumerate(STAGES, 1):
         for pattern in stage.outputs:
-            for shard in names["shard"]:
-                for model in names["model"]:
-                    path = root / pattern.format(shard=shard, model=model, weights="published", gene_sets="go")
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text("x")
-                    os.utime(path, (moment + number, moment + number))
+            for values in product(*(names[wildcard] for wildcard in stage.per)):
+                path = root / pattern.format(**dict(zip(stage.per, values, strict=True)))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("x")
+                os.utime(path, (moment + number, moment + number))
 
 
 def to_do(root: Path, plan: Plan = PLAN) -> dict[str, int]:
@@ -86,14 +89,45 @@ def test_nothing_is_done_before_a_run(tmp_path):
     found = to_do(tmp_path)
     assert found["download"] == 2
     assert found["simulate"] == 1
-    assert found["segment"] == 3
+    # a network outlines source a, and source b is drawn: two methods are judged on it
+    assert (found["segment_network"], found["segment"], found["segment_beside"]) == (2, 1, 2)
+    assert found["samples"] == found["evaluate_segmentation"] == 1
+    # both networks take the same weights
+    assert found["train_segmenter"] == 1
     # the network works on the shards of source a alone
     assert found["embed"] == 3 + 2
     assert found["fetch_weights"] == found["fetch_gene_sets"] == found["build_site"] == 1
     assert found["plot_model"] == 2
     jobs = all_jobs(PLAN, str(tmp_path))
-    assert sum(job.gpus for job in jobs) == 2
-    assert {job.model for job in jobs if job.gpus} == {"net"}
+    asking = [(job.stage, job.model or job.method or job.item, job.shard) for job in jobs if job.gpus]
+    assert asking == [
+        ("train_segmenter", "own", None),
+        ("segment_network", None, "a-0001"),
+        ("segment_network", None, "a-0002"),
+        ("embed", "net", "a-0001"),
+        ("embed", "net", "a-0002"),
+        ("segment_beside", "unet", "b-0001"),
+    ]
+    assert not any(job.gpus for job in all_jobs(PLAN._replace(gpu_models=[], gpu_methods=[]), str(tmp_path)))
+
+
+def test_only_segmenters_that_outline_are_trained(tmp_path):
+    unused = PLAN._replace(networks={"a": []}, judged={"b": {"log-mce": []}})
+    assert "train_segmenter" not in to_do(tmp_path, unused)
+    judged = unused._replace(judged={"b": {"unet": ["own"]}})
+    assert to_do(tmp_path, judged)["train_segmenter"] == 1
+    # a configured source without shards trains nothing
+    assert "train_segmenter" not in to_do(tmp_path, judged._replace(shards=SHARDS[:2]))
+
+
+def test_nothing_is_judged_where_no_outlines_are_known(tmp_path):
+    found = to_do(tmp_path, PLAN._replace(judged={}))
+    assert "segment_beside" not in found
+    assert "evaluate_segmentation" not in found
+    # known outlines of people, by which the method in use alone is judged
+    found = to_do(tmp_path, PLAN._replace(judged={"a": {}}))
+    assert found["evaluate_segmentation"] == 1
+    assert "segment_beside" not in found
 
 
 def test_nothing_is_to_do_after_a_run(tmp_path):
@@ -116,11 +150,27 @@ def test_lost_pages_bring_back_what_they_are_made_from(tmp_path):
     # the pages need the crops; what else reads them runs again
     assert (found["crop"], found["embed"], found["split"], found["build_site"]) == (1, 1, 1, 1)
     assert "segment" not in found
-    # the network does not work on source b, but the folds, which its scores need, do
-    assert (found["atlas"], found["evaluate"]) == (1, 2)
+    # the network does not work on source b, but the folds and the samples, which it needs, do
+    assert (found["samples"], found["atlas"], found["evaluate"]) == (1, 2, 2)
     assert "plot_qc" not in found
     (tmp_path / "results/masks/b-0001.zarr").unlink()
     assert to_do(tmp_path)["segment"] == 1
+
+
+def test_a_segmenter_that_was_trained_anew_outlines_anew(tmp_path):
+    finish(tmp_path)
+    os.utime(tmp_path / "results/segmenters/own/weights.npz")
+    found = to_do(tmp_path)
+    assert "train_segmenter" not in found
+    assert (found["segment_network"], found["segment_beside"], found["crop"]) == (2, 1, 2)
+    assert "segment" not in found
+
+
+def test_another_judged_method_is_tried_on_what_is_there(tmp_path):
+    finish(tmp_path)
+    more = {"b": {**PLAN.judged["b"], "whole_cells": []}}
+    found = to_do(tmp_path, PLAN._replace(judged=more))
+    assert found == {"segment_beside": 1, "evaluate_segmentation": 1, "build_site": 1}
 
 
 def test_weights_are_fetched_where_a_job_needs_them(tmp_path):
@@ -143,16 +193,18 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     finish(tmp_path)
     os.utime(tmp_path / "results/catalog/fields.parquet")
     found = to_do(tmp_path)
-    assert set(found) == {"evaluate", "atlas", "enrich", "heterogeneity", "balance", "plot_qc", "plot_segmentation",
-                          "plot_model", "build_site"}  # fmt: skip
+    assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
+                          "plot_qc", "plot_segmentation", "plot_model", "build_site"}  # fmt: skip
 
 
 def test_new_shards_leave_the_old_ones_done(tmp_path):
     finish(tmp_path)
     more = Shard("a-0003", "a", ("nucleus", "protein"), (("f9", "v"),))
     found = to_do(tmp_path, PLAN._replace(shards=(*SHARDS, more)))
-    assert (found["download"], found["qc"], found["segment"], found["crop"], found["embed"]) == (1, 1, 1, 1, 2)
+    assert (found["download"], found["qc"], found["segment_network"], found["crop"], found["embed"]) == (1, 1, 1, 1, 2)
     assert "simulate" not in found
+    assert "segment" not in found
+    assert "train_segmenter" not in found
     assert "evaluate_segmentation" not in found
     assert "fetch_weights" not in found
 
@@ -162,7 +214,7 @@ def test_a_newer_file_of_an_earlier_stage_counts(tmp_path):
     os.utime(tmp_path / "results/qc/a-0001.parquet")
     found = to_do(tmp_path)
     assert "qc" not in found
-    assert (found["segment"], found["crop"], found["embed"]) == (1, 1, 2)
+    assert (found["segment_network"], found["crop"], found["embed"]) == (1, 1, 2)
 
 
 def test_a_folder_has_the_time_of_its_stamp(tmp_path):
@@ -243,7 +295,7 @@ def test_finished_shards_tell_sizes_and_cells(tmp_path):
     found = geometry_of(SOURCES["lab"], CROP, 0.1, ["nucleus"], 2, ["lab-0001"], tmp_path, {})
     assert found.shape == (150, 300)
     assert found.cells == 1, "three kept cells in three fields, the unreadable one included"
-    assert found.basis == "1 finished shards"
+    assert found.basis == "1 finished shard"
 
 
 def fields_of(rows: list[tuple[str, str, dict[str, str | None]]]) -> pd.DataFrame:
@@ -342,13 +394,17 @@ def test_bytes_of_files_and_folders(tmp_path):
 
 def test_rows_add_up_to_the_jobs(tmp_path):
     finish(tmp_path)
-    for lost in ("crops/a-0002.zarr", "report/site"):
+    for lost in ("crops/a-0002.zarr", "report/site", "evaluation/segmentation/curves.tsv"):
+        (tmp_path / "results" / lost).unlink()
+    for lost in ("methods/log-mce/b-0001.zarr", "methods/log-mce/b-0001.parquet",
+                 "summaries/segment_beside/log-mce/b-0001.json"):  # fmt: skip
         (tmp_path / "results" / lost).unlink()
     jobs = all_jobs(PLAN, str(tmp_path))
     sizes = {"a": geometry(), "b": geometry()}
     levels = {"classic": ("classic", "cell"), "net": ("gapnet-pl", "field")}
     current = {"a-0001": 2, "a-0002": 1, "b-0001": 1}
-    rows = cost_rows(jobs, PLAN, current, [], sizes, levels, {}, tmp_path)
+    figures = {("segment", ""): Measured("segment", "", "megapixel", 10.0, 5, "2026-01-01", "the demo")}
+    rows = cost_rows(jobs, PLAN, current, {"b-0001": 3}, [], sizes, levels, figures, tmp_path)
     assert sum(row.jobs for row in rows) == len(jobs)
     assert sum(row.to_do for row in rows) == sum(not job.done for job in jobs)
     assert sum(row.gpu_to_do for row in rows) == 1
@@ -356,6 +412,27 @@ def test_rows_add_up_to_the_jobs(tmp_path):
     assert (crop.jobs, crop.done, crop.fields, crop.fields_to_do, crop.images_to_do) == (2, 1, 3, 1, 2)
     net = next(row for row in rows if row.stage == "evaluate" and row.model == "net")
     assert (net.fields, net.fields_to_do, net.images_to_do) == (3, 3, 0)
+    beside = {row.method: row for row in rows if row.stage == "segment_beside"}
+    assert set(beside) == {"log-mce", "unet"}
+    # three of the shard's fields have known outlines, of 2 megapixels each; masks are measured where all write them
+    assert (beside["log-mce"].to_do, beside["log-mce"].fields_to_do, beside["log-mce"].disk_to_write) == (1, 3, 60)
+    assert (beside["unet"].to_do, beside["unet"].disk_bytes) == (0, 3)
+    trained = next(row for row in rows if row.stage == "train_segmenter")
+    assert (trained.jobs, trained.to_do, trained.disk_bytes) == (1, 0, 4)
+
+
+def test_fields_of_known_outlines(tmp_path):
+    (tmp_path / "f1_cells.png").touch()
+    config = {
+        "sources": {
+            "drawn": {"kind": "simulated"},
+            "lab": {"kind": "table", "table": str(tmp_path / "fields.tsv"), "truth": {"cell": "{field_id}_cells.png"}},
+            "hpa": {"kind": "hpa"},
+        }
+    }
+    current = pd.DataFrame({"source": ["lab", "lab", "drawn", "hpa"], "field_id": ["f1", "f2", "f3", "f4"]})
+    assert judged_fields(current, config)["field_id"].tolist() == ["f1", "f3"]
+    assert judged_fields(current.head(0), config)["field_id"].tolist() == []
 
 
 def generated(folder: Path, count: int) -> dict:
@@ -388,7 +465,7 @@ def priced(folder: Path, config: dict) -> tuple[pd.DataFrame, str]:
     run = {
         "works_on": {name: [own for own in config["sources"] if name in models_of_source(config, own)]
                      for name in config["models"]},
-        "gpu_models": ["net"], "weights": {}, "gene_sets": [],
+        "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [],
         "crop": {name: for_source(config, "crop", name) for name in config["sources"]},
     }  # fmt: skip
     catalog = "results/catalog"
@@ -420,7 +497,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 10
+    assert table["jobs"].sum() == 4 * 500 + 500 + 11
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

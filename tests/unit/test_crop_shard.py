@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from wherein.atomic import sweep
 from wherein.crops.shard import crop_shard
 from wherein.crops.store import CropStore, DamagedCropsError, verify
 from wherein.crops.whole import whole_cells
@@ -116,19 +115,6 @@ def test_padded_cells_are_flagged_and_counted_or_dropped(shard, tmp_path):
     assert len(store) == len(kept) - kept["padded"].sum()
 
 
-def test_samples_with_few_cells_are_rejected_as_a_whole(shard, tmp_path):
-    word = ["cell", f"f2@{VERSION}:1", "keep", "", "Ada", "rare"]
-    _, ledger = cut(shard, tmp_path, [word], min_sample_cells=20, border="keep")
-    by_field = ledger.groupby("field_id")["reason"].agg(set)
-    # A has two fields of 20 cells, B two cells, and f3 stands for itself
-    assert by_field.to_dict() == {"f0": {"kept"}, "f1": {"kept"}, "f2": {"kept", "small_sample"}, "f3": {"kept"}}
-    summary = json.loads((tmp_path / "crop.json").read_text())
-    assert summary["counts"]["small_sample"] == 1
-    assert summary["counts"]["in"] == len(ledger)
-    _, ledger = cut(shard, tmp_path, min_sample_cells=21, border="keep")
-    assert set(ledger.loc[ledger["reason"] == "small_sample", "field_id"]) == {"f2", "f3"}
-
-
 def test_windows_around_the_cell(shard, tmp_path):
     store, ledger = cut(shard, tmp_path, centre="cell")
     assert store.attributes["centre"] == "cell"
@@ -172,13 +158,6 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_passes(shard, tmp_pat
         assert content(folder) == expected
         assert verify(folder / "crops.zarr", folder / "cells.parquet") == []
     assert killed >= 10, "most moments lay within the work"
-
-
-def test_a_sweep_takes_what_writers_left_and_nothing_else(tmp_path):
-    for name in (".a[1].zarr.7.part/images", ".a[1].zarr.8.old", "a[1].zarr", ".b.zarr.7.part", ".a1.zarr.7.part"):
-        (tmp_path / name).mkdir(parents=True)
-    sweep(tmp_path / "a[1].zarr")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a1.zarr.7.part", ".b.zarr.7.part", "a[1].zarr"]
 
 
 @pytest.mark.parametrize("margin", [0, 7, 500])

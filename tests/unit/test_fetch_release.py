@@ -168,17 +168,6 @@ def test_a_named_release_that_changed_stops_and_the_current_one_is_taken(server,
     assert Path(f"resources/releases/atlas/current/genes/{A}.xml").read_bytes().endswith(b"<!-- again -->")
 
 
-def test_what_a_killed_job_left_is_swept_up(server):
-    left = Path("resources/releases/atlas/.v24.12345.part")
-    left.mkdir(parents=True)
-    (left / "proteinatlas.xml.gz").touch()
-    other = left.with_name(".v23.12345.part")
-    other.mkdir()
-    fetched(configured(host=server.url("")))
-    assert not left.exists()
-    assert other.exists()
-
-
 def test_offline_the_cache_is_enough(server):
     config = configured(host=server.url(""), locations_table="release", only={"genes": ["AAA"]})
     fetched(config)

@@ -2,7 +2,17 @@ import itertools
 
 import numpy as np
 import pytest
-from wherein.metrics.segmentation import Agreement, border_labels, compare, compare_points, match, overlaps
+from wherein.metrics.segmentation import (
+    IOU_LEVELS,
+    MATCH_IOU,
+    Agreement,
+    border_labels,
+    compare,
+    compare_points,
+    match,
+    overlaps,
+    splits_and_merges,
+)
 
 
 def random_labels(seed, shape=(24, 30), n=6):
@@ -149,3 +159,52 @@ def test_scattered_labels_give_what_dense_ones_give():
     dense, scattered = overlaps(true, found), overlaps(true * 700_000_000, found)
     np.testing.assert_array_equal(dense.iou, scattered.iou)
     np.testing.assert_array_equal(scattered.true_labels, dense.true_labels * 700_000_000)
+
+
+def brute_parts_and_sharing(true, found):
+    """Parts of each true object, and how many true ones share the found one that it lies in, pixel by pixel."""
+    trues, founds = np.unique(true[true > 0]), np.unique(found[found > 0])
+
+    def inside(a, b):
+        both = (a & b).sum()
+        return both >= 0.5 * a.sum() and both >= 0.1 * b.sum()
+
+    parts = [sum(bool(inside(found == f, true == t)) for f in founds) for t in trues]
+    held = {f: sum(bool(inside(true == t, found == f)) for t in trues) for f in founds}
+    sharing = [max((held[f] for f in founds if inside(true == t, found == f)), default=0) for t in trues]
+    return parts, sharing
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_splits_and_merges_are_those_of_brute_force(seed):
+    true, found = random_labels(seed, (18, 18), 7), random_labels(seed + 300, (18, 18), 9)
+    if seed % 3 == 0:
+        # cut one labelling into pieces of the other, so that there is something to be split and merged
+        found = np.where(true > 0, true + np.arange(18)[:, None] // 3, 0)
+    if seed % 3 == 1:
+        found = np.where(true > 0, 1 + (true > 150), 0)
+    parts, sharing = splits_and_merges(overlaps(true, found))
+    assert (parts.tolist(), sharing.tolist()) == brute_parts_and_sharing(true, found)
+
+
+def test_what_is_a_split_and_what_a_merge():
+    whole, halves = boxes((5, 5, 15, 25)), boxes((5, 5, 15, 15), (5, 15, 15, 25))
+    parts, sharing = splits_and_merges(overlaps(whole, halves))
+    assert (parts.tolist(), sharing.tolist()) == ([2], [1])
+    parts, sharing = splits_and_merges(overlaps(halves, whole))
+    assert (parts.tolist(), sharing.tolist()) == ([1, 1], [2, 2])
+    # a speck beside a good outline, and a sliver of a neighbour, are neither
+    speck = boxes((5, 5, 15, 24), (8, 24, 12, 25))
+    assert [array.tolist() for array in splits_and_merges(overlaps(whole, speck))] == [[1], [1]]
+    assert [array.tolist() for array in splits_and_merges(overlaps(speck, whole))] == [[1, 0], [1, 0]]
+    assert [array.size for array in splits_and_merges(overlaps(whole * 0, whole))] == [0, 0]
+    # half of a cell without its nucleus at the border is no merge of its neighbour
+    assert splits_and_merges(overlaps(halves, whole), np.array([False, True]))[1].tolist() == [1, 0]
+
+
+def test_average_precision_counts_every_miss_and_every_false_one():
+    assert Agreement(4, 3, 2).average_precision == pytest.approx(2 / (2 + 2 + 1))
+    assert np.isnan(Agreement().average_precision)
+    assert Agreement(0, 3, 0).average_precision == 0
+    assert IOU_LEVELS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+    assert MATCH_IOU in IOU_LEVELS

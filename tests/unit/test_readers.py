@@ -151,8 +151,79 @@ def test_pages_without_declared_axes_are_told(tmp_path, pages):
         reason, sentence = reason_of(path)
         assert reason == "unsupported_format"
         assert str(pages) in sentence
-        assert "axes" in sentence
+        assert "sources.*.roles.*.axes" in sentence
+        assert "sources.*.axes" in sentence
         assert reason_of(path, channel="0")[0] == "unsupported_format"
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((2,), "CYX"),
+        ((2,), "C2YX"),
+        ((5,), "ZYX"),
+        ((5, 2), "ZC2YX"),
+        ((5, 2), "Z5CYX"),
+        ((5, 2), "Z5C2YX"),
+        ((2, 5), "C2ZYX"),
+        ((1, 2), "ZC2YX"),
+        ((5, 1), "ZC1YX"),
+        ((), "CYX"),
+    ],
+)
+@pytest.mark.parametrize("packing", [None, "shape", "gzip", "zlib"])
+def test_pages_are_read_in_the_order_that_the_configuration_names(tmp_path, shape, axes, packing):
+    array = pixels((*shape, 20, 30))
+    options = {} if packing == "shape" else {"metadata": None}
+    options |= {"compression": "zlib"} if packing == "zlib" else {}
+    content = tiff_bytes(array, photometric="minisblack", **options)
+    path = written(tmp_path / "a.tif", gzip.compress(content) if packing == "gzip" else content)
+    letters = [letter for letter in axes[:-2] if letter in "CZ"]
+    whole = array.reshape((*(shape or (1,) * len(letters)), 20, 30))
+    for channel in range(whole.shape[letters.index("C")] if "C" in letters else 1):
+        one = whole.take(channel, letters.index("C")) if "C" in letters else whole
+        one = one.max(0) if "Z" in letters else one
+        np.testing.assert_array_equal(read_plane(path, str(channel), "max", axes), one)
+    table = files(protein=(path, "0")).assign(axes=axes)
+    first = whole.take(0, letters.index("C")) if "C" in letters else whole
+    np.testing.assert_array_equal(read_field(table)["protein"], first.max(0) if "Z" in letters else first)
+
+
+def test_without_lengths_axes_fit_a_file_that_tells_its_shape_alone(tmp_path):
+    array = pixels((5, 2, 20, 30))
+    shaped = written(tmp_path / "a.tif", tiff_bytes(array, photometric="minisblack"))
+    np.testing.assert_array_equal(read_plane(shaped, "1", "max", "ZCYX"), array[:, 1].max(0))
+    flat = written(tmp_path / "b.tif", tiff_bytes(array, photometric="minisblack", metadata=None))
+    with pytest.raises(UnreadableImage, match=r"has 10 pages, which do not fit axes: ZCYX .*sources\.\*\.axes"):
+        read_plane(flat, "1", "max", "ZCYX")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "found"),
+    [
+        ((5,), "ZC2YX", "5"),
+        ((2, 5), "ZC2YX", "2 x 5"),
+        ((3,), "C2YX", "3"),
+        ((5, 2), "ZYX", "5 x 2"),
+    ],
+)
+def test_pages_that_the_named_order_does_not_fit_are_told(tmp_path, shape, axes, found):
+    """Two planes of five channels would else be read as five of two."""
+    path = written(tmp_path / "a.tif", tiff_bytes(pixels((*shape, 20, 30)), photometric="minisblack"))
+    with pytest.raises(UnreadableImage, match=f"has {found} pages, which do not fit axes: {axes}") as caught:
+        read_plane(path, "0", "max", axes)
+    assert caught.value.reason == "unsupported_format"
+
+
+def test_a_file_that_declares_its_axes_is_read_by_its_own_word(tmp_path):
+    array = pixels((3, 2, 20, 30))
+    path = str(tmp_path / "a.ome.tif")
+    tifffile.imwrite(path, array, ome=True, metadata={"axes": "ZCYX"}, photometric="minisblack")
+    np.testing.assert_array_equal(read_plane(path, "1", "max", "C3ZYX"), array[:, 1].max(0))
+    one = written(tmp_path / "c.tif", tiff_bytes(array[0, 0]))
+    np.testing.assert_array_equal(read_plane(one, "0", "max", "C2YX"), array[0, 0], "a single page has no order")
+    colours = written(tmp_path / "b.tif", tiff_bytes(pixels((20, 30, 3), "uint8"), photometric="rgb"))
+    assert read_plane(colours, "1", "max", "CYX").shape == (20, 30)
 
 
 def test_three_pages_are_not_taken_for_colours(tmp_path):

@@ -96,7 +96,7 @@ def test_a_window_of_a_stack(tmp_path, z):
     for path in (ome, str(store)):
         whole = read_plane(path, "1", z)
         for window in WINDOWS:
-            np.testing.assert_array_equal(read_plane(path, "1", z, window), whole[window])
+            np.testing.assert_array_equal(read_plane(path, "1", z, window=window), whole[window])
 
 
 @pytest.mark.parametrize("encode", [jpeg8_encode, png_encode])

@@ -34,6 +34,7 @@ DOWNLOAD = {
     "connections": 4,
     "timeout_s": 1,
     "deadline_s": 10,
+    "longest_wait_s": 10,
     "retries": 1,
     "backoff_s": 0.01,
     "patience": 20,

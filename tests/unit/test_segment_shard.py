@@ -8,11 +8,10 @@ import tifffile
 from test_nuclei import ellipse, imaged
 from wherein.crops.shard import crop_shard
 from wherein.crops.store import CropStore, verify
-from wherein.metrics.segmentation_run import evaluate_segmentation
 from wherein.segmentation.masks import read_masks, write_masks
 from wherein.segmentation.shard import segment_shard
 from wherein.settings import fill_defaults, schema
-from wherein.tables import FIELDS, FILES, cells_schema, qc_schema, write_table
+from wherein.tables import FIELDS, FILES, SEGMENTATION, cells_schema, qc_schema, read_metadata, write_table
 
 SHARD, VERSION, PIXEL = "real-0001", "0123456789ab", 0.32
 ROLES = ["nucleus", "microtubules", "protein"]
@@ -66,7 +65,12 @@ def run(tmp_path_factory):
     write_table(folder / "qc.parquet", pd.DataFrame(verdicts), qc_schema(ROLES))
     tables = {name: folder / f"{name}.parquet" for name in ("fields", "files", "qc")}
     segment_shard(
-        SHARD, **tables, settings=section("segment"), masks=folder / "masks.zarr", summary=folder / "segment.json"
+        SHARD,
+        **tables,
+        settings=section("segment"),
+        masks=folder / "masks.zarr",
+        quality=folder / "quality.parquet",
+        summary=folder / "segment.json",
     )
     words = [
         ["cell", f"good@{VERSION}:2", "reject", "", "Ada", "overlaps"],
@@ -103,9 +107,10 @@ def test_only_passed_fields_have_masks_and_a_broken_one_has_empty_masks(run):
 
 def test_the_summary_of_segmentation_counts_and_names_what_failed(run):
     summary = json.loads((run[0] / "segment.json").read_text())
-    assert summary["counts"] == {"in": 3, "kept": 2, "failed": 1}
-    assert len(summary["notes"]) == 1
-    assert f"broken@{VERSION} has no outlines" in summary["notes"][0]
+    assert summary["counts"] == {"in": 3, "kept": 1, "no_objects": 1, "failed": 1}
+    assert len(summary["notes"]) == 2
+    assert f"empty@{VERSION} has no outlines: no nucleus and no cell" in summary["notes"][0]
+    assert f"broken@{VERSION} has no outlines" in summary["notes"][1]
     assert summary["objects"]["nuclei"] == 4
 
 
@@ -145,27 +150,43 @@ def test_the_summary_of_crops_balances(run):
     assert any("there is no such cell" in note for note in summary["notes"])
 
 
-def test_outlines_are_compared_with_the_truth_of_passed_fields(run):
+def test_every_label_is_measured_and_every_field_told_of(run):
     folder, _ = run
-    evaluate_segmentation(
-        qc=[folder / "qc.parquet"],
-        masks=[folder / "masks.zarr"],
-        cells=[folder / "cells.parquet"],
-        truth=[folder / "truth"],
-        evaluation={},
-        fields=folder / "fields.tsv",
-        scores=folder / "scores.json",
-        summary=folder / "evaluation.json",
+    table = pq.read_table(folder / "quality.parquet")
+    assert table.schema.equals(SEGMENTATION)
+    frame = table.to_pandas()
+    assert frame["cell_id"].tolist() == pq.read_table(folder / "cells.parquet").to_pandas()["cell_id"].tolist()
+    assert (frame["contrast"] > 0.5).all()
+    assert (frame["nucleus_solidity"] > 0.9).all()
+    assert frame[["disagreement", "score"]].isna().all(axis=None)
+    told = read_metadata(folder / "quality.parquet")
+    assert (told["method"], told["second"]) == ("watershed", None)
+    fields = {row["field_id"]: row for row in told["fields"]}
+    assert list(fields) == ["good", "empty", "broken"]
+    assert (fields["good"]["n_nuclei"], fields["good"]["n_cells"], fields["good"]["reason"]) == (4, 4, None)
+    assert fields["good"]["contrast"] == pytest.approx(frame["contrast"].median(), abs=1e-3)
+    assert fields["empty"]["reason"] == "no_objects"
+    assert fields["broken"]["reason"] == "failed"
+    assert fields["broken"]["detail"]
+
+
+def test_a_second_method_tells_where_the_first_may_be_wrong(run, tmp_path):
+    folder, _ = run
+    segment_shard(
+        SHARD,
+        **{name: folder / f"{name}.parquet" for name in ("fields", "files", "qc")},
+        settings=section("segment", second="otsu-nuclei"),
+        masks=tmp_path / "masks.zarr",
+        quality=tmp_path / "quality.parquet",
+        summary=tmp_path / "segment.json",
     )
-    table = pd.read_csv(folder / "fields.tsv", sep="\t").set_index("field_id")
-    assert table.index.tolist() == ["good", "empty", "broken"]
-    assert table.loc["good", ["n_true_cell", "n_found_cell", "matched_cell"]].tolist() == [3, 3, 3]
-    assert table.loc["empty", ["n_true_nucleus", "n_found_nucleus", "matched_nucleus"]].tolist() == [3, 0, 0]
-    scores = json.loads((folder / "scores.json").read_text())
-    assert scores["nucleus"]["recall"] == pytest.approx(1 / 3, abs=1e-6)
-    assert scores["nucleus"]["precision"] == 1
-    assert scores["kept_cell"]["matched"] == 2
-    assert scores["sources"]["real"]["cell"] == scores["cell"]
+    frame = pq.read_table(tmp_path / "quality.parquet").to_pandas()
+    assert frame["disagreement"].between(0, 0.2).all()
+    told = read_metadata(tmp_path / "quality.parquet")
+    assert told["second"] == "otsu-nuclei"
+    assert told["fields"][0]["lost"] == 0
+    first = [read_masks(place / "masks.zarr", "good", VERSION) for place in (folder, tmp_path)]
+    np.testing.assert_array_equal(first[0], first[1])
 
 
 def test_a_shard_without_passed_fields_gives_empty_stores(tmp_path):
@@ -176,7 +197,15 @@ def test_a_shard_without_passed_fields_gives_empty_stores(tmp_path):
     verdict = key | {"status": "failed", "reason": "missing_file"}
     write_table(tmp_path / "qc.parquet", pd.DataFrame([verdict]), qc_schema(["protein"]))
     tables = {name: tmp_path / f"{name}.parquet" for name in ("fields", "files", "qc")}
-    segment_shard(SHARD, **tables, settings=section("segment"), masks=tmp_path / "m.zarr", summary=tmp_path / "s.json")
+    segment_shard(
+        SHARD,
+        **tables,
+        settings=section("segment"),
+        masks=tmp_path / "m.zarr",
+        quality=tmp_path / "q.parquet",
+        summary=tmp_path / "s.json",
+    )
+    assert pq.read_table(tmp_path / "q.parquet").num_rows == 0
     crop_shard(
         SHARD,
         **tables,

@@ -57,7 +57,7 @@ def test_defaults_are_filled_in_at_every_depth():
     check_config(config)
     lab = config["sources"]["lab"]
     assert lab["release"] == "1"
-    assert lab["roles"]["protein"] == {"path": "{field_id}.tif", "channel": None, "z": "max"}
+    assert lab["roles"]["protein"] == {"path": "{field_id}.tif", "channel": None, "z": "max", "axes": None}
     assert lab["qc"] == {}
     assert config["models"]["classic"]["level"] == "cell"
     assert config["qc"]["min_cells"] is not None

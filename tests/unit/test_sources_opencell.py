@@ -92,8 +92,8 @@ def test_the_rows(bucket):
     assert (first["cell_line"], first["position"], first["dtype"]) == ("HEK293T", "FID00000011", "uint16")
     assert first["roles"] == ["nucleus", "protein"]
     url = f"https://czb-opencell.s3.us-west-2.amazonaws.com/{FIRST[0]}"
-    assert from_uri(first["uri_nucleus"]) == Address(url, "0", "max")
-    assert from_uri(first["uri_protein"]) == Address(url, "1", "max")
+    assert from_uri(first["uri_nucleus"]) == Address(url, "0", "max", axes="C2YX")
+    assert from_uri(first["uri_protein"]) == Address(url, "1", "max", axes="C2YX")
     assert notes == [
         "read 6 files of the listing",
         "1 files are other than proj images, and are passed over",
@@ -105,12 +105,17 @@ def test_the_rows(bucket):
 def test_stacks_and_filters(bucket):
     rows, _ = opencell_fields(source(**bucket, images="stack"))
     assert [row["field_id"][-11:] for row in rows] == ["FID00000011"]
-    assert rows[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max&bin=2")
+    assert rows[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max&bin=2&axes=ZC2YX")
     assert rows[0]["pixel_size_um"] == 0.412
     whole, _ = opencell_fields(source(**bucket, images="stack", bin=1))
-    assert whole[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max")
+    assert whole[0]["uri_protein"].endswith("_stack.tif#channel=1&z=max&axes=ZC2YX")
     assert whole[0]["pixel_size_um"] == 0.206
     assert whole[0]["version"] != rows[0]["version"]
+    turned, _ = opencell_fields(source(**bucket, images="stack", axes="C2ZYX"))
+    assert from_uri(turned[0]["uri_protein"]).axes == "C2ZYX"
+    assert turned[0]["version"] != rows[0]["version"]
+    named, _ = opencell_fields(source(**bucket, images="stack", axes="ZC2YX"))
+    assert named[0]["version"] == rows[0]["version"], "what the source knows by itself may be said"
     projected, _ = opencell_fields(source(**bucket))
     assert {row["pixel_size_um"] for row in projected} == {0.206}, "projections are taken as they are"
     rows, _ = opencell_fields(source(**bucket, only={"genes": [AATF, "NEW"]}))
@@ -188,6 +193,24 @@ def test_the_real_tables():
     assert all(annotations.symbols[targets[gene]] for gene in strangers)
 
 
+@pytest.mark.parametrize("form", [{}, {"metadata": None}], ids=["with a shape", "pages alone"])
+def test_projections_without_declared_axes_are_read(tmp_path, form):
+    pixels = np.random.default_rng(3).integers(0, 65536, (2, 30, 41), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", **form)
+    (tmp_path / "l.xml").write_text(page([key("AAMP", AAMP, 1, 11, "proj")]))
+    rows, _ = opencell_fields(source(listing=str(tmp_path / "l.xml")))
+    addresses = [from_uri(rows[0][f"uri_{role}"]) for role in ("nucleus", "protein")]
+    files = pd.DataFrame(
+        [
+            {"role": role, "status": "ok", **address._asdict(), "path": str(tmp_path / "a.tif")}
+            for role, address in zip(("nucleus", "protein"), addresses, strict=True)
+        ]
+    )
+    found = read_field(files)
+    np.testing.assert_array_equal(found["nucleus"], pixels[0])
+    np.testing.assert_array_equal(found["protein"], pixels[1])
+
+
 def test_a_gene_of_another_ensembl_id_is_found_by_its_symbol(tmp_path):
     (tmp_path / "l.xml").write_text(page([key("ABR", "ENSG00000278741", 5, 51, "proj")]))
     (tmp_path / "t.csv").write_text("ensg_id,target_name\nENSG00000278741,ABR\n")
@@ -202,14 +225,16 @@ def test_a_gene_of_another_ensembl_id_is_found_by_its_symbol(tmp_path):
     assert rows[0]["labels"] == []
 
 
-def test_a_stack_is_projected_and_then_downsampled(tmp_path):
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "pages alone"])
+def test_a_stack_is_projected_and_then_downsampled(tmp_path, declared):
     """From the listing to the pixels, as Kobayashi et al. 2022 (methods, image data preprocessing) say."""
     server = FaultServer()
     try:
         name = key("AAMP", AAMP, 1, 11, "stack")
         stack = np.random.default_rng(2).integers(0, 65536, (5, 2, 31, 44), dtype=np.uint16)
         buffer = io.BytesIO()
-        tifffile.imwrite(buffer, stack, photometric="minisblack", ome=True, metadata={"axes": "ZCYX"})
+        form = {"ome": True, "metadata": {"axes": "ZCYX"}} if declared else {"metadata": None}
+        tifffile.imwrite(buffer, stack, photometric="minisblack", **form)
         server.files[f"/{name}"] = buffer.getvalue()
         tag = hashlib.md5(buffer.getvalue()).hexdigest()
         (tmp_path / "l.xml").write_text(page([name]).replace("e" + name[-20:], tag))
@@ -223,6 +248,7 @@ def test_a_stack_is_projected_and_then_downsampled(tmp_path):
             "connections": 4,
             "timeout_s": 2,
             "deadline_s": 10,
+            "longest_wait_s": 10,
             "retries": 0,
             "backoff_s": 0,
             "patience": 5,

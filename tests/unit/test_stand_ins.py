@@ -35,6 +35,7 @@ DOWNLOAD = {
     "connections": 4,
     "timeout_s": 2,
     "deadline_s": 20,
+    "longest_wait_s": 20,
     "retries": 1,
     "backoff_s": 0.01,
     "patience": 20,
@@ -102,7 +103,13 @@ def worked_on(folder: Path, rows: pd.DataFrame) -> Path:
     check_shard(**named, summary=summary["download"], settings={**DOWNLOAD, "cache": str(folder / "cache")})
     judge_shard(**named, settings=config["qc"], overrides=[], qc=path["qc"], summary=summary["qc"])
     named["qc"] = path["qc"]
-    segment_shard(**named, settings=config["segment"], masks=path["masks"], summary=summary["segment"])
+    segment_shard(
+        **named,
+        settings=config["segment"],
+        masks=path["masks"],
+        quality=folder / "quality.parquet",
+        summary=summary["segment"],
+    )
     crop_shard(
         **named,
         masks=path["masks"],

@@ -237,9 +237,11 @@ def test_a_changing_document_is_asked_for_each_time_and_its_last_content_serves_
     server.files["/table.tsv"] = TABLE + b"ENSG00000000003\tCCC\n"
     (new,) = get(changing=True)
     assert new.fetched == len(server.files["/table.tsv"])
-    server.faults["/table.tsv"] = ["always:500"]
-    (last,) = get(changing=True)
-    assert last == new._replace(fetched=0)
+    server.files["/table.tsv"] += b"ENSG00000000004\tDDD\n"
+    for fault in ("500", "html", "cut", "empty", "hang"):
+        server.faults["/table.tsv"] = [f"always:{fault}"]
+        (last,) = get(changing=True)
+        assert last == new._replace(fetched=0), fault
 
 
 def test_a_document_that_keeps_coming_gets_more_time(server, get, tmp_path, monkeypatch):

@@ -1,9 +1,14 @@
 """What a careless or broken network may do to the cache, beyond what ends by trying again."""
 
+import errno
 import gzip
 import io
+import socket
 import threading
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 
@@ -11,11 +16,17 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from fault_server import EPOCH, FaultServer
-from test_transfer_fields import WHOLE, assert_right, downloader, image, in_cache, one
+from fault_server import EPOCH, FaultServer, Handler
+from test_transfer_fields import SETTINGS, WHOLE, assert_right, downloader, image, in_cache, one
+from urllib3.exceptions import HTTPError
 from wherein.readers import read_plane
+from wherein.transfer.ask import state_on_server
 from wherein.transfer.cache import Cache, Entry, Note
+from wherein.transfer.client import Client
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
+from wherein.transfer.hosts import Hosts
+from wherein.transfer.state import RemoteState
 from wherein.transfer.verify import image_size
 
 FIELD = tuple(f"/a_{colour}.jpg" for colour in ("blue", "red", "green", "yellow"))
@@ -221,3 +232,248 @@ def test_an_entry_is_held_by_one_at_a_time_however_many_want_it(cache):
     assert not any(worker.is_alive() for worker in workers), "nobody waits for a lock that no one gives back"
     assert (len(turns), most[0]) == (8 * 150, 1)
     assert not list(cache.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("fault", ["drip_head", "drip_chunk", "drip"])
+def test_what_comes_byte_by_byte_ends_at_the_deadline(server, cache, fault):
+    server.faults["/a_blue.jpg"] = [f"always:{fault}"]
+    start = time.monotonic()
+    arrival = one(server, cache, deadline_s=0.6)
+    assert time.monotonic() - start < 1.2, "each byte comes before the time-out"
+    assert arrival.reason == "timed_out"
+    assert "before the deadline" in arrival.detail
+    server.faults.clear()
+    assert_right(server, one(server, cache))
+
+
+def test_a_proxy_whose_headers_drip_ends_at_the_deadline(monkeypatch):
+    """CONNECT is answered before the connection is made."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        taken, _ = listener.accept()
+        with suppress(OSError):
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 500:
+                taken.sendall(bytes([byte]))
+                time.sleep(0.02)
+
+    threading.Thread(target=drip, daemon=True).start()
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    start = time.monotonic()
+    with pytest.raises(HTTPError):
+        Client(1, 0.4).get("https://images.example.org/a", {}, 0.6)
+    assert time.monotonic() - start < 1.2
+    listener.close()
+
+
+def test_waiting_for_a_connection_takes_no_time_from_the_file(server, cache):
+    """Six files of 0.3 s, one connection, 0.6 s for each: the last ones wait longer than a file may take."""
+    server.files = {f"/{number}.jpg": image(number, 24) for number in range(6)}
+    server.slow_s = 0.1
+    work = downloader(cache, connections=1, deadline_s=0.6, retries=0, timeout_s=2)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda path: work.field({server.url(path): WHOLE})[server.url(path)], server.files))
+    for path, arrival in zip(server.files, found, strict=True):
+        assert_right(server, arrival, path)
+    assert server.busiest == 1
+
+
+def test_a_pause_that_the_host_asks_for_takes_no_time_from_the_file(server, cache):
+    server.faults["/a_blue.jpg"] = ["429:1"]
+    assert_right(server, one(server, cache, deadline_s=0.5))
+
+
+def test_waiting_has_an_end_and_the_host_is_not_to_blame(server, cache):
+    hosts = Hosts(cache / "hosts", 1, 8)
+    host = server.url("").removeprefix("http://")
+    work = downloader(cache, connections=1, longest_wait_s=0.5, patience=1)
+    with hosts.connection(host, Clock(60, 60)):
+        start = time.monotonic()
+        arrival = work.field({server.url("/a_blue.jpg"): WHOLE})[server.url("/a_blue.jpg")]
+        assert 0.5 <= time.monotonic() - start < 1.5
+    assert arrival.reason == "timed_out"
+    assert "longest_wait_s" in arrival.detail
+    found = work.field({server.url("/a_red.jpg"): WHOLE})
+    assert_right(server, found[server.url("/a_red.jpg")], "/a_red.jpg")
+
+
+@pytest.mark.parametrize("fault", ["html", "cut", "empty", "404", "403", "500", "moved", "packed_html"])
+def test_asked_again_a_good_cached_file_stays_whatever_the_server_says(server, cache, fault):
+    one(server, cache)
+    good = server.files["/a_blue.jpg"]
+    server.files["/a_blue.jpg"] = image(7)
+    server.faults["/a_blue.jpg"] = [f"always:{fault}"]
+    arrival = one(server, cache, revalidate=True)
+    assert (arrival.reason, arrival.drifted) == (None, False)
+    assert Path(arrival.path).read_bytes() == good
+    assert arrival.kept
+    assert not list(cache.rglob("*.part*"))
+    server.faults.clear()
+    arrival = one(server, cache, revalidate=True)
+    assert_right(server, arrival)
+    assert arrival.kept is None
+
+
+@pytest.mark.parametrize(("path", "packed"), [("/x.png", "jpeg"), ("/x.jpg", "png")])
+def test_an_image_whose_name_tells_the_other_format_is_an_image(server, cache, path, packed):
+    grey = np.random.default_rng(3).integers(0, 255, (40, 50), np.uint8)
+    server.files[path] = imagecodecs.png_encode(grey) if packed == "png" else imagecodecs.jpeg8_encode(grey)
+    assert_right(server, fetch(server, cache, path)[path], path)
+
+
+def test_a_page_in_answer_to_head_is_no_new_state_of_an_image(server, cache, monkeypatch):
+    url = server.url("/a_blue.jpg")
+    asked = (Client(1, 1), Hosts(cache / "hosts", 1, 8), SETTINGS)
+    assert state_on_server(url, *asked).bytes == len(server.files["/a_blue.jpg"])
+    described = Handler.described
+
+    def page(self: Handler, content: bytes) -> dict[str, str]:
+        return described(self, content) | {"Content-Type": "Text/HTML"}
+
+    monkeypatch.setattr(Handler, "described", page)
+    with pytest.raises(TransferError, match="HTML page") as caught:
+        state_on_server(url, *asked)
+    assert caught.value.reason == "not_an_image"
+
+
+@pytest.mark.parametrize("fault", ["html", "404"])
+def test_a_cached_file_of_an_old_state_does_not_stand_in_for_the_expected_one(server, cache, fault):
+    one(server, cache)
+    path, url = "/a_blue.jpg", server.url("/a_blue.jpg")
+    server.files[path] = image(7)
+    state = RemoteState(server.tag(path, server.files[path])).name
+    server.faults[path] = [f"always:{fault}"]
+    arrival = downloader(cache).field({url: WHOLE}, {url: state})[url]
+    assert arrival.reason == {"html": "not_an_image", "404": "not_found"}[fault]
+    server.faults.clear()
+    assert_right(server, downloader(cache).field({url: WHOLE}, {url: state})[url])
+
+
+def test_asked_again_an_image_of_another_size_does_not_take_a_good_ones_place(server, cache):
+    fetch(server, cache, *FIELD)
+    good = dict(server.files)
+    server.files["/a_red.jpg"] = server.other
+    found = fetch(server, cache, *FIELD, revalidate=True)
+    for path in FIELD:
+        assert found[path].reason is None
+        assert Path(found[path].path).read_bytes() == good[path]
+    assert [path for path in FIELD if found[path].kept] == ["/a_red.jpg"]
+    assert not list(cache.rglob("*.part*"))
+    server.files = good
+    before = len(server.requests)
+    found = fetch(server, cache, *FIELD, revalidate=True)
+    assert len(server.requests) == before + len(FIELD), "each is asked for once"
+    assert not any(arrival.kept for arrival in found.values())
+    # a field that was made anew in another size is another matter
+    server.files |= {path: image(20 + number, 64) for number, path in enumerate(FIELD)}
+    found = fetch(server, cache, *FIELD, revalidate=True)
+    for path in FIELD:
+        assert_right(server, found[path], path)
+
+
+def test_a_part_of_an_earlier_day_is_not_what_the_server_has_when_it_is_asked_again(server, cache):
+    one(server, cache)
+    url = server.url("/a_blue.jpg")
+    stale = image(8)
+    with Cache(cache, 0).entries([url]) as entries:
+        entries[url].begin(Note(url, '"of yesterday"', bytes=len(stale)))
+        entries[url].part.write_bytes(stale)
+    assert_right(server, one(server, cache, revalidate=True))
+
+
+def test_two_images_of_another_field_are_not_trusted_for_fitting_each_other(server, cache):
+    for path in FIELD[:2]:
+        server.faults[path] = ["other"]
+    server.faults.update({path: ["always:500"] for path in FIELD[2:]})
+    fetch(server, cache, *FIELD)
+    server.faults.clear()
+    found = fetch(server, cache, *FIELD)
+    for path in FIELD:
+        assert_right(server, found[path], path)
+
+
+def test_a_disk_that_takes_half_of_a_piece_leaves_no_hole(server, cache, monkeypatch):
+    server.files["/x.tif"] = tiff(1)
+    opened = Path.open
+
+    class Short(io.FileIO):
+        def write(self, content) -> int:
+            return super().write(bytes(content)[: max(1, len(content) // 2)])
+
+    def short(path: Path, mode: str = "r", buffering: int = -1, **options: object):
+        if mode != "ab":
+            return opened(path, mode, buffering, **options)
+        return Short(path, "ab") if buffering == 0 else io.BufferedWriter(Short(path, "ab"))
+
+    monkeypatch.setattr(Path, "open", short)
+    assert_right(server, fetch(server, cache, "/x.tif", retries=0)["/x.tif"], "/x.tif")
+
+
+def test_a_body_without_length_stops_while_there_is_room(server, cache, monkeypatch):
+    server.faults["/a_blue.jpg"] = ["always:open"]
+    room = iter([10, 10, 0])
+    monkeypatch.setattr(Cache, "room", lambda self: next(room, 0))
+    arrival = one(server, cache)
+    assert arrival.reason == "disk_full"
+    assert "does not end" in arrival.detail
+
+
+def test_a_disk_that_is_full_when_a_file_is_let_in_is_a_reason(server, cache, monkeypatch):
+    def full(self: Entry, note: Note) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Entry, "admit", full)
+    arrival = one(server, cache)
+    assert (arrival.reason, arrival.path) == ("disk_full", None)
+
+
+@pytest.mark.parametrize("form", ["pages", "gzipped", "tiles", "undeclared", "thumbnail"])
+def test_every_page_of_a_tiff_is_decoded_whatever_is_read_of_it(tmp_path, form):
+    rng = np.random.default_rng(4)
+    stack = rng.integers(0, 65535, (6, 2, 48, 40), np.uint16)
+    options = {"compression": "zlib", "photometric": "minisblack"}
+    if form != "undeclared":
+        options["metadata"] = {"axes": "ZCYX"}
+    if form == "tiles":
+        options["tile"] = (16, 16)
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, ome=form != "undeclared") as writer:
+        writer.write(stack, **options, subifds=1 if form == "thumbnail" else None)
+        if form == "thumbnail":
+            writer.write(stack[..., ::2, ::2], compression="zlib", photometric="minisblack", subfiletype=1)
+    content = bytearray(buffer.getvalue())
+    readings = [("0", "0")] if form != "undeclared" else [("0", "max")]
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages[-1].pages[0] if form == "thumbnail" else file.pages[-1]
+        middle = page.dataoffsets[-1] + page.databytecounts[-1] // 2
+    name = "x.ome.tif.gz" if form == "gzipped" else "x.ome.tif"
+    path = tmp_path / name
+
+    def write() -> None:
+        path.write_bytes(gzip.compress(bytes(content)) if form == "gzipped" else bytes(content))
+
+    write()
+    image_size(path, f"http://x/{name}", readings)
+    for place in range(middle, middle + 8):
+        content[place] ^= 0xFF
+    write()
+    with pytest.raises(TransferError) as caught:
+        image_size(path, f"http://x/{name}", readings)
+    assert caught.value.reason == "corrupt"
+
+
+def test_a_large_stack_is_decoded_in_bounded_memory(tmp_path):
+    path = tmp_path / "x.tif"
+    plane = np.random.default_rng(1).integers(0, 255, (512, 512), np.uint16)
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(120):
+            writer.write(plane, compression="zlib", contiguous=False, metadata=None)
+    image_size(path, "http://x/x.tif", [("0", "max", "CYX")])
+    tracemalloc.start()
+    try:
+        image_size(path, "http://x/x.tif", [("0", "max", "CYX")])
+        assert tracemalloc.get_traced_memory()[1] < 12e6, "63 MB are decoded"
+    finally:
+        tracemalloc.stop()

@@ -33,6 +33,7 @@ SETTINGS = {
     "connections": 4,
     "timeout_s": 0.4,
     "deadline_s": 3,
+    "longest_wait_s": 3,
     "retries": 3,
     "backoff_s": 0.01,
     "patience": 1000,

@@ -30,6 +30,7 @@ SETTINGS = {
     "connections": 4,
     "timeout_s": 2,
     "deadline_s": 20,
+    "longest_wait_s": 20,
     "retries": 3,
     "backoff_s": 0.01,
     "patience": 20,
@@ -172,6 +173,19 @@ def test_a_server_that_is_down_fails_the_job_and_what_came_stays(tmp_path, serve
     assert files["reason"].dropna().tolist() == ["unreachable"]
     again = [path for path, _, _ in server.requests[before:]]
     assert set(again) == {"/protein_7.png", "/protein_8.png"}
+
+
+def test_files_that_stay_as_they_are_in_the_cache_are_told(tmp_path, server):
+    shard = Shard(tmp_path, server, 3)
+    first = shard.run()
+    server.tags = False
+    server.faults["/protein_1.png"] = ["always:html"]
+    again = shard.run(revalidate=True)
+    assert again.equals(first)
+    assert shard.counts() == {"in": 3, "kept": 3}
+    (note,) = json.loads((tmp_path / "files.json").read_text())["notes"]
+    assert note.startswith("1 files were taken from the cache as they are there")
+    assert "protein_1.png gave a HTML page" in note
 
 
 def test_no_job_starts_on_a_full_disk(tmp_path, server):

@@ -17,6 +17,7 @@ from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_presen
 from wherein.views.releases import moves, news, release_data, summary_of_changes
 from wherein.views.scores import best_terms
 from wherein.views.segmentation import outlined, plot_segmentation
+from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
 from wherein.views.site import build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
@@ -145,7 +146,7 @@ def test_the_best_terms_of_each_cluster():
 
 def test_links_of_the_pages_are_relative_and_lead_somewhere(site):
     pages = sorted(site.glob("*.html"))
-    assert len(pages) == 9
+    assert len(pages) == 10
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r'(?:href|src)="([^"]*)"', text):
@@ -167,7 +168,7 @@ def test_the_summary_counts_what_lies_there(site):
     files = [path for path in site.rglob("*") if path.is_file()]
     assert told["files"] == len(files)
     assert told["bytes"] == sum(path.stat().st_size for path in files)
-    assert told["pages"] == 9
+    assert told["pages"] == 10
     assert told["proteins"] == 12
 
 
@@ -181,6 +182,67 @@ def test_the_overview_tells_the_balance_and_the_scores(site):
     assert "A &lt;lab&gt; &amp; friends" in text
     assert "<b>0.71</b>" in text
     assert "<b>–</b>" in text  # the empty model has no score
+
+
+def test_the_page_of_segmentation_shows_methods_and_doubtful_fields(run, site):
+    text = (site / "segmentation.html").read_text(encoding="utf-8")
+    methods = pd.read_csv(run.path("evaluation/segmentation/methods.tsv"), sep="\t")
+    whole = methods[(methods["group"] == "all") & (methods["object"] == "cell")]
+    assert len(whole) == 4
+    for row in whole.itertuples():
+        assert f"<b>{row.f1:.3f}</b>" in text
+        assert f"{row.count_error:.1%} ({row.count_bias:+.1%})" in text
+    for line in ("U2OS", "HEK293", "MCF7", "BY4741", "small", "medium", "large"):
+        assert f"<td>{line}" in text
+    outlined = data(site, "segmentation")
+    assert outlined["doubt"] == sorted(outlined["doubt"], reverse=True)
+    pictures = re.findall(r'<img loading="lazy" width="(\d+)" height="(\d+)"[^>]*src="(overlays/[^"]+)"', text)
+    assert len(pictures) == min(12, len(outlined["field_id"]))
+    for width, height, name in pictures:
+        assert Image.open(site / name).size == (int(width), int(height))
+    assert re.findall(r"<figcaption><b>([^<]+)</b>", text) == outlined["field_id"][: len(pictures)]
+
+
+def test_the_page_of_segmentation_without_truth_and_without_fields(run, tmp_path):
+    inputs = {**run.site_inputs(), "segmentation": [], "segmentation_tables": [], "quality": []}
+    build_site(inputs, defaults("report"), SOURCES, run.models, {}, str(tmp_path / "site"), str(tmp_path / "site.json"))
+    text = (tmp_path / "site" / "segmentation.html").read_text(encoding="utf-8")
+    assert "No true outlines are known" in text
+    assert "No field was outlined." in text
+    assert data(tmp_path / "site", "segmentation")["field_id"] == []
+
+
+def cells_of(source, field, **measures):
+    empty = dict.fromkeys(["contrast", "nucleus_contrast", "solidity", "nucleus_solidity", "disagreement"], np.nan)
+    return pd.DataFrame({"source": source, "field_id": field, "version": "v", **empty, **measures})
+
+
+def test_doubt_ranks_an_outline_in_its_source():
+    cells = pd.concat(
+        [
+            cells_of("a", "f", contrast=[-0.5, 0.1, 0.3], solidity=[0.9, 0.8, 0.95]),
+            cells_of("b", "g", disagreement=[0.0, 0.9], contrast=[0.2, np.nan]),
+            cells_of("c", "h", label=[1]),
+        ],
+        ignore_index=True,
+    )
+    found = doubt(cells, cells["source"])
+    assert found[:5].tolist() == pytest.approx([0.25, 1.0, 0.25, 0.0, 1.0])
+    assert np.isnan(found[5])
+
+
+def test_a_field_is_as_doubtful_as_its_worst_tenth():
+    cells = pd.DataFrame(
+        {"field_id": ["few"] * 20 + ["one"] * 20, "version": "v", "source": "a", "label": [*range(1, 21)] * 2,
+         "doubt": [0.9] * 3 + [0.1] * 17 + [1.0] + [0.1] * 19}
+    )  # fmt: skip
+    fields = pd.DataFrame(
+        {"field_id": ["few", "one", "failed", "nothing", "nuclei"], "version": "v", "n_cells": [20, 20, 0, 0, 0],
+         "n_nuclei": [20, 20, 0, 0, 9], "reason": [None, None, "failed", None, None]}
+    )  # fmt: skip
+    assert field_doubt(fields, cells).tolist() == pytest.approx([0.9, 0.1, 1.0, 1.0, 0.0])
+    # a twentieth of 40 cells
+    assert {key: labels.tolist() for key, labels in marked_labels(cells).items()} == {("one", "v"): [1]}
 
 
 def test_every_protein_and_field_is_in_the_data(run, site):

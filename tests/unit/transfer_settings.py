@@ -6,6 +6,7 @@ SETTINGS = {
     "connections": 4,
     "timeout_s": 0.4,
     "deadline_s": 4,
+    "longest_wait_s": 4,
     "retries": 3,
     "backoff_s": 0.01,
     "patience": 8,

@@ -17,10 +17,11 @@ CONFIG = {
         },
         "pair": {
             "kind": "simulated", "mode": "two_roles", "proteins": 6, "fields_per_protein": 1, "controls": 0,
-            "faults": 0, "field_px": 384, "pixel_size_um": 0.32, "seed": 4,
+            "faults": 0, "field_px": 384, "pixel_size_um": 0.32, "seed": 4, "segment": {"method": "unet"},
         },
     },
     "shards": {"fields": 10},
+    "evaluate": {"methods": ["log-mce"]},
     "models": {
         "classic": {"kind": "classic"},
         "net": {"kind": "gapnet-pl", "level": "field", "weights": "untrained", "missing_roles": "skip"},
@@ -53,9 +54,15 @@ def test_before_the_run(house):
     assert by_rule(table) == house.planned(*ARGUMENTS)
     # drawn fields are fetched from nowhere
     assert set(table["fetch_bytes"]) == {0}
-    # the network works on the shards of `drawn` alone
-    shards = pd.read_csv(house.folder / "results/catalog/shards.tsv", sep="\t")
-    assert table["gpu_to_do"].sum() == shards[shards["source"] == "drawn"]["shard"].nunique() == 3
+    # one network embeds the shards of `drawn`, another outlines those of `pair`
+    shards = pd.read_csv(house.folder / "results/catalog/shards.tsv", sep="\t").groupby("source")["shard"].nunique()
+    gpus = table[table["gpu_to_do"] > 0].set_index(["stage", "source"])["gpu_to_do"].to_dict()
+    assert gpus == {("embed", "drawn"): shards["drawn"], ("segment_network", "pair"): shards["pair"]}
+    beside = table[table["stage"] == "segment_beside"]
+    assert beside.set_index(["method", "source"])["to_do"].to_dict() == {
+        ("log-mce", "drawn"): shards["drawn"],
+        ("log-mce", "pair"): shards["pair"],
+    }
 
 
 def test_the_cost_is_counted_anew_each_time(house):
@@ -101,4 +108,15 @@ def test_another_source(house):
     planned = house.planned(*ARGUMENTS)
     assert "simulate" not in planned
     assert planned["qc"] == 1
+    assert by_rule(told(house)) == planned
+
+
+def test_a_segmenter_to_train(house):
+    config = yaml.safe_load((house.folder / "run.yaml").read_text())
+    config["segment"] = {"unet": {"weights": "results/segmenters/own/weights.npz"}}
+    config["segmenters"] = {"own": {}, "nobody": {}}
+    (house.folder / "run.yaml").write_text(yaml.safe_dump(config))
+    planned = house.planned(*ARGUMENTS)
+    # for `pair` and `more`, which are outlined with it
+    assert (planned["train_segmenter"], planned["segment_network"]) == (1, 2)
     assert by_rule(told(house)) == planned

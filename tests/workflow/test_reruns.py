@@ -15,7 +15,7 @@ from wherein.simulate.plan import plan_source
 
 PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed"}
 LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site"}
-OVER_ALL = LATER | {"split", "balance", "plot_qc", "plot_segmentation"}
+OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]
 
 ROLES = ("nucleus", "microtubules", "er", "protein")
@@ -152,7 +152,7 @@ class TestReruns:
         write_rows(house.folder / "lab" / "fields.csv", rows)
         house.snakemake(*ARGUMENTS, "catalog")
         planned = set(house.planned(*ARGUMENTS))
-        assert planned <= LATER | {"balance", "plot_qc", "plot_segmentation"}
+        assert planned <= LATER | {"samples", "balance", "plot_qc", "plot_segmentation"}
         assert planned >= LATER
 
     def test_a_release_without_a_field_and_back(self, house, drawn):

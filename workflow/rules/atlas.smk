@@ -6,6 +6,7 @@ rule atlas:
         fields="results/catalog/fields.parquet",
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
     output:
         proteins="results/atlas/{model}/proteins.h5ad",

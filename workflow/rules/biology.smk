@@ -58,6 +58,7 @@ rule heterogeneity:
     input:
         fields="results/catalog/fields.parquet",
         cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
         predictions="results/evaluation/{model}/predictions.parquet",
     output:

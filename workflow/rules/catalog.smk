@@ -1,12 +1,6 @@
 """catalog: which fields there are, in which version, and which shard works on each."""
 
 
-def tables(wildcards):
-    """An input: the tables that sources and curators write, and the files of image releases."""
-    named = [file for name, source in config["sources"].items() for file in release_files(name, source)]
-    return named + ([config["overrides"]] if config["overrides"] else [])
-
-
 rule fetch_release:
     input:
         files=files_of_release,
@@ -37,7 +31,7 @@ rule fetch_release:
 
 checkpoint catalog:
     input:
-        tables,
+        catalog_tables,
     output:
         fields=update("results/catalog/fields.parquet"),
         shards=update("results/catalog/shards.tsv"),

@@ -2,13 +2,23 @@
 
 import re
 import sys
+from types import SimpleNamespace
 
 # the library lies beside the scripts; the folder of this file tells where, also when the workflow is a module
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
 
 from wherein import digest
+from wherein.metrics.segmentation_plan import (
+    all_truth_files,
+    has_truth,
+    judged_beside,
+    judged_settings,
+    truth_files,
+    truth_patterns,
+)
 from wherein.models.weights import read_weights
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
+from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
 from wherein.settings import (
     biology_settings,
     catalog_settings,
@@ -24,6 +34,7 @@ from wherein.settings import (
     left_out,
     models_of_source,
     release_files,
+    roles_of_source,
     release_settings,
 )
 from wherein.shards import members_digest, read_shards
@@ -39,6 +50,8 @@ if workflow.is_main_process:
 wildcard_constraints:
     shard=r"[a-z0-9_]+-[0-9]+",
     model=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
+    segmenter=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
+    method="|".join(METHODS),
 
 
 def code_digest(script):
@@ -54,6 +67,12 @@ def sources_of_kind(*kinds):
     """Regular expression of the shards whose source is of one of these kinds."""
     names = [name for name, source in config["sources"].items() if source["kind"] in kinds]
     return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
+
+
+def catalog_tables(wildcards):
+    """An input: the tables that sources and curators write, and the files of image releases."""
+    named = [file for name, source in config["sources"].items() for file in release_files(name, source)]
+    return named + ([config["overrides"]] if config["overrides"] else [])
 
 
 def source_of(wildcards):
@@ -73,6 +92,71 @@ def source_settings(stage):
 def source_config(wildcards):
     """A parameter: the configuration of the source of the job's shard."""
     return config["sources"][source_of(wildcards)]
+
+
+def outliners(source):
+    """Methods that outline the cells of a source: the first counts, a second tells how far to trust it."""
+    return methods_of(roles_of_source(config["sources"][source]), for_source(config, "segment", source))
+
+
+def sources_outlined(by_network):
+    """Regular expression of the shards that are outlined with a network, or without one."""
+    names = [name for name in config["sources"] if by_network == any(method.network for method in outliners(name))]
+    return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
+
+
+def segment_settings(wildcards):
+    """A parameter: settings of the methods that outline the job's shard, and of no others."""
+    source = source_of(wildcards)
+    return own_settings(roles_of_source(config["sources"][source]), for_source(config, "segment", source))
+
+
+def segment_code(wildcards):
+    """A parameter: changes with the code of the methods that outline the job's shard."""
+    return [digest.module_digest(method.module) for method in outliners(source_of(wildcards))]
+
+
+def segment_weights(wildcards):
+    """An input: the weights of the networks that outline the job's shard."""
+    settings = segment_settings(wildcards)
+    named = [settings[method.name] for method in outliners(source_of(wildcards)) if method.network]
+    return [path for own in named for key, path in own.items() if key.endswith("weights") and path]
+
+
+def segmenter_settings(wildcards):
+    """A parameter: the configuration of the job's segmenter."""
+    if wildcards.segmenter not in config["segmenters"]:
+        known = ", ".join(config["segmenters"]) or "none"
+        raise WorkflowError(f"no segmenter {wildcards.segmenter!r} is configured under segmenters: there are {known}")
+    return config["segmenters"][wildcards.segmenter]
+
+
+def training_table(wildcards):
+    """An input: the table of fields with masks that the job's segmenter learns from."""
+    return segmenter_settings(wildcards)["table"] or []
+
+
+def folder_of_table(wildcards):
+    """A parameter: the folder of the table of the job's source, from which relative paths start."""
+    return str(Path(source_config(wildcards).get("table", "")).parent)
+
+
+def labels_elsewhere(wildcards):
+    """A parameter: changes with the label images made elsewhere that take the place of a method."""
+    settings = segment_settings(wildcards)
+    shard = read_shards(SHARDS).get(wildcards.shard)
+    if "masks" not in [method.name for method in outliners(source_of(wildcards))] or not shard:
+        return None
+    folder = folder_of_table(wildcards)
+    paths = [label_paths(settings["masks"], folder, field_id).values() for field_id, _ in shard.members]
+    return digest.files_digest(path for own in paths for path in own)
+
+
+def least_sample(source):
+    """Fewest cells that a sample of a source needs."""
+    settings = for_source(config, "crop", source)
+    own = settings if "nucleus" in roles_of_source(config["sources"][source]) else settings["without_nucleus"]
+    return own["min_sample_cells"]
 
 
 def shard_digest(wildcards):
@@ -214,6 +298,77 @@ def simulated_shards(pattern):
     return paths
 
 
+def judged_shards(pattern):
+    """An input: `pattern` for every shard of the sources that have known outlines."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in shards() if has_truth(source_config_of(shard))]
+
+    return paths
+
+
+def judged_methods(pattern):
+    """An input: `pattern` for every such shard and each method that is judged on it beside the one in use."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(method=method, shard=shard)
+            for shard in shards()
+            if has_truth(source_config_of(shard))
+            for method in methods_beside(shard.rsplit("-", 1)[0])
+        ]
+
+    return paths
+
+
+def source_config_of(shard):
+    """Configuration of the source that a shard belongs to."""
+    return config["sources"][shard.rsplit("-", 1)[0]]
+
+
+def methods_beside(source):
+    """Methods of segmentation that are judged on a source beside the one in use."""
+    settings = for_source(config, "segment", source)
+    return judged_beside(roles_of_source(config["sources"][source]), settings, config["evaluate"]["methods"])
+
+
+def beside_settings(wildcards):
+    """A parameter: settings of a method that is judged on the job's shard beside the one in use."""
+    source = source_of(wildcards)
+    settings = judged_settings(for_source(config, "segment", source), wildcards.method)
+    return own_settings(roles_of_source(config["sources"][source]), settings)
+
+
+def beside_code(wildcards):
+    """A parameter: changes with the code of that method."""
+    return digest.module_digest(METHODS[wildcards.method].module)
+
+
+def beside_weights(wildcards):
+    """An input: the weights of that method, if it is a network."""
+    own = beside_settings(wildcards)[wildcards.method] if METHODS[wildcards.method].network else {}
+    return [path for key, path in own.items() if key.endswith("weights") and path]
+
+
+def beside_gpus(wildcards):
+    """A resource: networks ask for one GPU, unless the configuration keeps them on the processor."""
+    return 1 if METHODS[wildcards.method].network and config["device"] != "cpu" else 0
+
+
+def outlined_by_people(wildcards):
+    """A parameter: fields of the job's shard of which people's label images are there; None for all, if drawn."""
+    shard = read_shards(SHARDS).get(wildcards.shard)
+    if source_config(wildcards)["kind"] == "simulated" or not shard:
+        return None
+    patterns = truth_patterns(config["sources"])[source_of(wildcards)]
+    return sorted({field_id for field_id, _ in shard.members if truth_files(patterns, field_id)})
+
+
+def true_labels(wildcards):
+    """An input: label images of people."""
+    return [file for patterns in truth_patterns(config["sources"]).values() for file in all_truth_files(patterns)]
+
+
 def truth_of_model(wildcards):
     """An input: the truth of the simulated shards among those of the job's model."""
     known = [
@@ -242,8 +397,14 @@ def per_model_and_shard(pattern):
 
 def segmentation_scores(wildcards):
     """An input: the scores of the segmentation, where truth is known."""
-    simulated = any(source["kind"] == "simulated" for source in config["sources"].values())
-    return "results/evaluation/segmentation/scores.json" if simulated else []
+    known = any(has_truth(source) for source in config["sources"].values())
+    return "results/evaluation/segmentation/scores.json" if known else []
+
+
+def segmentation_tables(wildcards):
+    """An input: how right each method and each field is, where truth is known."""
+    found = segmentation_scores(wildcards)
+    return [f"results/evaluation/segmentation/{name}.tsv" for name in ("methods", "curves", "fields")] if found else []
 
 
 def run_summaries(wildcards):
@@ -262,3 +423,39 @@ def run_summaries(wildcards):
             for model in models
         ]
     )
+
+
+def segmenters_among(weights):
+    """Segmenters of the configuration whose weights are among these files."""
+    return [name for name in config["segmenters"] if f"results/segmenters/{name}/weights.npz" in weights]
+
+
+def what_the_run_is(wildcards):
+    """A parameter: what the configuration says of models, methods, weights and gene sets, as costs depend on it."""
+    works_on = {
+        model: [source for source in config["sources"] if model in models_of_source(config, source)]
+        for model in config["models"]
+    }
+    outlined = {source: SimpleNamespace(shard=f"{source}-0001") for source in config["sources"]}
+    working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
+    return {
+        "works_on": {model: works_on[model] for model in working},
+        "gpu_models": [model for model, named in working.items() if gpus_of(named)],
+        "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
+        "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
+        "networks": {
+            source: segmenters_among(segment_weights(named))
+            for source, named in outlined.items()
+            if any(method.network for method in outliners(source))
+        },
+        "judged": {
+            source: {
+                method: segmenters_among(beside_weights(SimpleNamespace(method=method, **vars(named))))
+                for method in methods_beside(source)
+            }
+            for source, named in outlined.items()
+            if has_truth(config["sources"][source])
+        },
+        "gpu_methods": [method for method in METHODS if beside_gpus(SimpleNamespace(method=method))],
+        "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
+    }

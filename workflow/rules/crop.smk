@@ -30,3 +30,29 @@ rule crop:
         "Cutting out the cells of {wildcards.shard}"
     script:
         "../scripts/crop.py"
+
+
+rule samples:
+    input:
+        fields="results/catalog/fields.parquet",
+        cells=per_shard("results/cells/{shard}.parquet"),
+    output:
+        samples="results/samples/samples.parquet",
+        summary="results/summaries/samples/run.json",
+    log:
+        "logs/samples/run.log",
+    benchmark:
+        "results/benchmark/samples/run.tsv"
+    conda:
+        "../envs/crop.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        least={source: least_sample(source) for source in config["sources"]},
+        code=code_digest("samples"),
+    message:
+        "Counting the cells of every sample"
+    script:
+        "../scripts/samples.py"

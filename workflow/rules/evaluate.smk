@@ -7,6 +7,7 @@ rule evaluate:
         split="results/split/split.parquet",
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
         predictions=per_shard("results/predictions/{model}/{shard}.parquet"),
         truth=truth_of_model,
@@ -36,14 +37,62 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule segment_beside:
+    input:
+        fields=ancient("results/catalog/fields.parquet"),
+        files="results/download/{shard}.parquet",
+        qc="results/qc/{shard}.parquet",
+        weights=beside_weights,
+    output:
+        masks=directory("results/methods/{method}/{shard}.zarr"),
+        quality="results/methods/{method}/{shard}.parquet",
+        summary="results/summaries/segment_beside/{method}/{shard}.json",
+    log:
+        "logs/evaluate/segment_beside/{method}/{shard}.log",
+    benchmark:
+        "results/benchmark/evaluate/segment_beside/{method}/{shard}.tsv"
+    conda:
+        "../envs/segment_network.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=minutes_per_field(30),
+        gpu=beside_gpus,
+    params:
+        settings=beside_settings,
+        folder=folder_of_table,
+        only=outlined_by_people,
+        device=config["device"],
+        members=shard_digest,
+        code=code_digest("segment_beside"),
+        method_code=beside_code,
+    message:
+        "Outlining the cells of {wildcards.shard} by {wildcards.method}, to judge it"
+    script:
+        "../scripts/segment_beside.py"
+
+
 rule evaluate_segmentation:
     input:
-        qc=simulated_shards("results/qc/{shard}.parquet"),
-        masks=simulated_shards("results/masks/{shard}.zarr"),
-        cells=simulated_shards("results/cells/{shard}.parquet"),
+        fields="results/catalog/fields.parquet",
+        qc=judged_shards("results/qc/{shard}.parquet"),
+        masks=judged_shards("results/masks/{shard}.zarr"),
+        quality=judged_shards("results/segmentation/{shard}.parquet"),
+        cells=judged_shards("results/cells/{shard}.parquet"),
+        other_masks=judged_methods("results/methods/{method}/{shard}.zarr"),
+        other_quality=judged_methods("results/methods/{method}/{shard}.parquet"),
         truth=simulated_shards("results/truth/{shard}"),
+        labels=true_labels,
     output:
+        objects="results/evaluation/segmentation/objects.parquet",
         fields="results/evaluation/segmentation/fields.tsv",
+        methods=report(
+            "results/evaluation/segmentation/methods.tsv",
+            caption="../report/segmentation_methods.rst",
+            category="Segmentation",
+            labels={"table": "methods against the truth"},
+        ),
+        curves="results/evaluation/segmentation/curves.tsv",
         scores="results/evaluation/segmentation/scores.json",
         summary="results/summaries/evaluate/segmentation.json",
     log:
@@ -57,9 +106,9 @@ rule evaluate_segmentation:
         mem_mb=mb(3000),
         runtime=120,
     params:
-        evaluation=config["evaluate"],
+        patterns=truth_patterns(config["sources"]),
         code=code_digest("evaluate_segmentation"),
     message:
-        "Comparing outlines with the simulated truth"
+        "Comparing outlines with the truth"
     script:
         "../scripts/evaluate_segmentation.py"

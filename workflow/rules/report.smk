@@ -1,7 +1,6 @@
 """report: the ledger's balance, the figures, and the pages that people browse."""
 
 import time
-from types import SimpleNamespace
 
 
 rule balance:
@@ -10,6 +9,7 @@ rule balance:
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
         segment_summaries=per_shard("results/summaries/segment/{shard}.json"),
         embed_summaries=per_model_and_shard("results/summaries/embed/{model}/{shard}.json"),
         embeddings=per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),
@@ -204,6 +204,9 @@ rule build_site:
         crops=per_shard("results/crops/{shard}.zarr"),
         summaries=ancient(run_summaries),
         segmentation=segmentation_scores,
+        segmentation_tables=segmentation_tables,
+        quality=per_shard("results/segmentation/{shard}.parquet"),
+        masks=per_shard("results/masks/{shard}.zarr"),
         weights="resources/weights.tsv",
         gene_sets=gene_set_files(config).values(),
         gene_set_licences="resources/gene_sets/licences.tsv",
@@ -253,22 +256,6 @@ rule build_site:
         "Building the pages"
     script:
         "../scripts/build_site.py"
-
-
-def what_the_run_is(wildcards):
-    """A parameter: what the configuration says of models, weights and gene sets, as far as costs depend on it."""
-    works_on = {
-        model: [source for source in config["sources"] if model in models_of_source(config, source)]
-        for model in config["models"]
-    }
-    working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
-    return {
-        "works_on": {model: works_on[model] for model in working},
-        "gpu_models": [model for model, named in working.items() if gpus_of(named)],
-        "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
-        "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
-        "crop": {source: for_source(config, "crop", source) for source in config["sources"]},
-    }
 
 
 rule cost:

@@ -13,6 +13,7 @@ if __name__ == "__main__":
         fields=snakemake.input.fields,
         qc=snakemake.input.qc,
         cells=snakemake.input.cells,
+        samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         settings=snakemake.params.settings,
         proteins=snakemake.output.proteins,

@@ -12,6 +12,7 @@ if __name__ == "__main__":
         files=snakemake.input.files,
         qc=snakemake.input.qc,
         cells=snakemake.input.cells,
+        samples=snakemake.input.samples,
         segment_summaries=snakemake.input.segment_summaries,
         embed_summaries=snakemake.input.embed_summaries,
         embeddings=snakemake.input.embeddings,

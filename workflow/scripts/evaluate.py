@@ -13,6 +13,7 @@ if __name__ == "__main__":
         split=snakemake.input.split,
         qc=snakemake.input.qc,
         cells=snakemake.input.cells,
+        samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         predictions=snakemake.input.predictions,
         truth=snakemake.input.get("truth") or [],

@@ -1,4 +1,4 @@
-"""Compare outlines with the simulated truth."""
+"""Compare the outlines of every method with the truth."""
 
 from wherein.logs import open_log
 
@@ -8,12 +8,7 @@ if __name__ == "__main__":
     from wherein.metrics.segmentation_run import evaluate_segmentation
 
     evaluate_segmentation(
-        qc=snakemake.input.qc,
-        masks=snakemake.input.masks,
-        cells=snakemake.input.cells,
-        truth=snakemake.input.truth,
-        evaluation=snakemake.params.evaluation,
-        fields=snakemake.output.fields,
-        scores=snakemake.output.scores,
-        summary=snakemake.output.summary,
+        inputs=dict(snakemake.input.items()),
+        patterns=snakemake.params.patterns,
+        outputs=dict(snakemake.output.items()),
     )

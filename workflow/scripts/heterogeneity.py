@@ -11,6 +11,7 @@ if __name__ == "__main__":
         model=snakemake.wildcards.model,
         fields=snakemake.input.fields,
         cells=snakemake.input.cells,
+        samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         predictions=snakemake.input.predictions,
         settings=snakemake.params.settings,

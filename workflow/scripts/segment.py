@@ -13,6 +13,9 @@ if __name__ == "__main__":
         files=snakemake.input.files,
         qc=snakemake.input.qc,
         settings=snakemake.params.settings,
+        folder=snakemake.params.folder,
+        threads=snakemake.threads,
         masks=snakemake.output.masks,
+        quality=snakemake.output.quality,
         summary=snakemake.output.summary,
     )

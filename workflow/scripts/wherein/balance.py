@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from wherein.atomic import atomic_path
+from wherein.crops.samples import SMALL, in_small_sample
 from wherein.overrides import COLUMNS as OVERRIDE_COLUMNS
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, PASSED
 from wherein.summary import stage_summary
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("stage", "source", "item", "reason", "count")
 
-STAGES = ("catalog", "download", "qc", "segment", "crop", "embed")
+STAGES = ("catalog", "download", "qc", "segment", "crop", "samples", "embed")
 
 OVERRIDES = (*OVERRIDE_COLUMNS, "found")
 
@@ -44,6 +45,7 @@ def write_balance(
     out_left_out: str | Path,
     out_overrides: str | Path,
     summary: str | Path,
+    samples: str | Path | None = None,
 ) -> None:
     """Count what came in, what was kept and what fell to each reason, per stage and source.
 
@@ -65,6 +67,7 @@ def write_balance(
         out_left_out: table to write, results/report/left_out.tsv.
         out_overrides: table to write, results/report/overrides.tsv.
         summary: JSON to write.
+        samples: results/samples/samples.parquet; without it, samples of any size count.
 
     Raises:
         BalanceError: a field has no row at a stage or two of them, a reason is unknown, or the sums do not agree.
@@ -80,6 +83,7 @@ def write_balance(
             cells=ledger,
             shards={Path(path).stem for path in qc},
         )
+        rows += _sample_lines(ledger, catalog, samples) if samples is not None and len(ledger) else []
         rows += segment_lines(segment_summaries, judged, ledger)
         rows += embed_lines(embed_summaries, embeddings, judged, ledger)
         rows.sort(key=lambda row: STAGES.index(row[0].split()[0]))
@@ -159,6 +163,14 @@ def _cell_lines(cells: pd.DataFrame, passed: set[tuple[str, str]], retired: pd.S
     fate = cells["reason"].where(~retired.reindex(keys).to_numpy(bool), RETIRED)
     _check_reasons(fate, {KEPT, RETIRED, *CELL_REASONS}, "crop")
     return _lines("crop", "cells", cells["source"], fate)
+
+
+def _sample_lines(cells: pd.DataFrame, catalog: pd.DataFrame, samples: str | Path) -> list:
+    """Lines of the kept cells of current field versions: those of samples with too few of them fall out."""
+    current = catalog.loc[catalog["retired_in"].isna(), KEY]
+    kept = cells[cells["status"] == KEPT].merge(current, on=KEY)
+    small = in_small_sample(kept, samples)
+    return _lines("samples", "cells", kept["source"], small.map({True: SMALL, False: KEPT}))
 
 
 def _downloaded(files: pd.DataFrame) -> pd.Series:

@@ -3,6 +3,8 @@
 import ast
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,18 @@ def digest(content: Any, length: int = 12) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def files_digest(paths: Iterable[str | Path]) -> str:
+    """Digest of the state of files: size and time of change of each, nothing for one that is not there."""
+    states = []
+    for path in paths:
+        try:
+            found = os.stat(path)
+            states.append([str(path), found.st_size, found.st_mtime_ns])
+        except OSError:
+            states.append([str(path)])
+    return digest(states)
+
+
 @cache
 def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
     """Digest of what a script runs: its own and its imported library modules' syntax trees, and their own data.
@@ -37,7 +51,26 @@ def code_digest(script: str, scripts: Path = SCRIPTS) -> str:
     Returns:
         12 hexadecimal characters.
     """
-    found = import_closure(scripts / f"{script}.py", scripts)
+    return closure_digest(scripts / f"{script}.py", scripts)
+
+
+@cache
+def module_digest(module: str, scripts: Path = SCRIPTS) -> str:
+    """The same for a module of the library that is chosen by the configuration, and that no script imports by name.
+
+    Args:
+        module: its dotted name.
+        scripts: the folder of the scripts, which holds the library.
+
+    Returns:
+        12 hexadecimal characters.
+    """
+    return closure_digest(scripts.joinpath(*module.split(".")).with_suffix(".py"), scripts)
+
+
+def closure_digest(start: Path, scripts: Path) -> str:
+    """Digest of a Python file and of all that it imports of the library."""
+    found = import_closure(start, scripts)
     names = {path.relative_to(scripts).as_posix(): path for path in sorted(found)}
     data = [_contents(scripts / DATA_OF[name]) for name in names if name in DATA_OF]
     return digest([[(name, _tree(path)) for name, path in names.items()], data])

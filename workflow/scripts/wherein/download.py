@@ -127,6 +127,7 @@ def _rows(member: dict[str, Any]) -> list[Row]:
                 "url": address.path if is_remote(address.path) else None,
                 "gain": 1,
                 "bin": address.bin,
+                "axes": address.axes,
                 "address": address,
             }
         )
@@ -168,6 +169,12 @@ def _fetch(rows: Sequence[Row], settings: Mapping[str, Any], report: Summary) ->
         report.notes.append(
             f"{len(taken)} fields from their alternative files, since the server refuses the first ones"
         )
+    kept = [arrival.kept for arrival in chain.from_iterable(arrivals) if arrival.kept]
+    if kept:
+        report.notes.append(
+            f"{len(kept)} files were taken from the cache as they are there, since their server gave nothing better "
+            f"when it was asked again; the first: {kept[0]}"
+        )
     drifted = sum(arrival.drifted for arrival in chain.from_iterable(arrivals))
     if drifted:
         report.notes.append(
@@ -194,10 +201,10 @@ def _fetch_field(rows: list[Row], downloader: Downloader, progress: Progress) ->
     return came
 
 
-def _readings(rows: Sequence[Row]) -> dict[str, list[tuple[str | None, str]]]:
-    readings: dict[str, list[tuple[str | None, str]]] = {}
+def _readings(rows: Sequence[Row]) -> dict[str, list[tuple[str | None, ...]]]:
+    readings: dict[str, list[tuple[str | None, ...]]] = {}
     for row in rows:
-        readings.setdefault(row["url"], []).append((row["channel"], row["z"]))
+        readings.setdefault(row["url"], []).append((row["channel"], row["z"], row["axes"]))
     return readings
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from wherein.channels import in_order
-from wherein.decoders.image import DECLARE_AXES, Image, UnreadableImage, Window, in_memory
+from wherein.decoders.image import DECLARE_AXES, NAME_AXES, Image, UnreadableImage, Window, in_memory
 from wherein.decoders.ome_zarr import open_zarr
-from wherein.decoders.tiff import open_tiff, tiff_file, tiff_pixel_size
+from wherein.decoders.tiff import decode_pages, open_tiff, tiff_file, tiff_pixel_size
 from wherein.sources.formats import CONVERTER, READABLE, vendor_format
 
 JPEG = b"\xff\xd8\xff"
@@ -27,10 +27,22 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GZIP_HEAD = 1 << 16
 """Bytes of an unpacked TIFF in which its directory is looked for first."""
 
-__all__ = ["Image", "UnreadableImage", "header", "open_image", "pixel_size", "read_field", "read_plane", "sharpness"]
+__all__ = [
+    "Image",
+    "UnreadableImage",
+    "decode_all",
+    "header",
+    "open_image",
+    "pixel_size",
+    "read_field",
+    "read_plane",
+    "sharpness",
+]
 
 
-def read_plane(path: str, channel: str | None = None, z: str = "max", window: Window | None = None) -> np.ndarray:
+def read_plane(
+    path: str, channel: str | None = None, z: str = "max", axes: str | None = None, window: Window | None = None
+) -> np.ndarray:
     """Read one channel of a file as one plane.
 
     A colour image without a named channel is grey coded in a colour, as the Human Protein Atlas serves it: the
@@ -40,6 +52,7 @@ def read_plane(path: str, channel: str | None = None, z: str = "max", window: Wi
         path: TIFF, gzipped TIFF, PNG or JPEG, or the folder of an OME-Zarr image.
         channel: index, counted from 0, or name in the metadata; None for the only one.
         z: `max` over the depth, `focus` for the sharpest plane, or an index.
+        axes: order of the pages of a TIFF that declares none (`CYX`, `ZC2YX`); None for not known.
         window: rows and columns to read; None for all. Of tiled or striped TIFF and of OME-Zarr only what it touches is
             decoded.
 
@@ -49,8 +62,23 @@ def read_plane(path: str, channel: str | None = None, z: str = "max", window: Wi
     Raises:
         UnreadableImage: `missing_file`, `corrupt`, `unsupported_format` or `missing_channel`.
     """
-    with open_image(path) as image:
+    with open_image(path, axes) as image:
         return _read(image, path, channel, z, window)
+
+
+def decode_all(path: str) -> None:
+    """Decode all of a TIFF, packed or not, one tile or strip after the other. Other formats any reading decodes whole.
+
+    A packed TIFF is unpacked into memory, as for reading.
+
+    Raises:
+        UnreadableImage: `missing_file` or `corrupt`; `unsupported_format`, what is packed is no TIFF.
+    """
+    start = _start(path)
+    packed = start.startswith(GZIP)
+    if packed or start.startswith(TIFF):
+        with _decoding(path), tiff_file(io.BytesIO(_unpacked(path)) if packed else path, path) as tiff:
+            decode_pages(tiff, path)
 
 
 def read_field(
@@ -73,7 +101,7 @@ def read_field(
     rows = {row["role"]: row for row in files.to_dict("records")}
     planes: dict[str, np.ndarray] = {}
     with ExitStack() as stack:
-        images: dict[str, Image] = {}
+        images: dict[tuple[str, str | None], Image] = {}
         for role in in_order(rows if roles is None else roles):
             row = rows.get(role)
             if row is None:
@@ -81,13 +109,12 @@ def read_field(
             if row["status"] != "ok":
                 found = row.get("detail") or f"{row['path'] or 'no file'}: {row['reason']}"
                 raise UnreadableImage(row["reason"], f"{role}: {found}")
-            path = row["path"]
-            if path not in images:
-                images[path] = stack.enter_context(open_image(path))
-            channel = row["channel"] if isinstance(row["channel"], str) else None
+            path, channel, axes = row["path"], _text(row, "channel"), _text(row, "axes")
+            if (path, axes) not in images:
+                images[path, axes] = stack.enter_context(open_image(path, axes))
             side = _number(row, "bin")
-            z = row["z"] if isinstance(row["z"], str) else "max"
-            plane = _read(images[path], path, channel, z, _before_binning(window, side))
+            seen = _before_binning(window, side)
+            plane = _read(images[path, axes], path, channel, _text(row, "z") or "max", seen)
             planes[role] = multiplied(binned(plane, side), _number(row, "gain"), path)
     if len({plane.shape for plane in planes.values()}) > 1:
         found = ", ".join(f"{role} {plane.shape[0]} x {plane.shape[1]}" for role, plane in planes.items())
@@ -153,6 +180,12 @@ def multiplied(plane: np.ndarray, gain: int, path: str) -> np.ndarray:
     return plane.astype(np.uint16) * np.uint16(gain)
 
 
+def _text(row: dict[Hashable, Any], name: str) -> str | None:
+    """A column that older tables may lack, and that is None where nothing is said."""
+    value = row.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _number(row: dict[Hashable, Any], name: str) -> int:
     """A column that older tables lack, and that is 1 where nothing is said."""
     value = row.get(name)
@@ -193,8 +226,12 @@ def header(path: str) -> tuple[str, float | None]:
 
 
 @contextmanager
-def open_image(path: str) -> Iterator[Image]:
+def open_image(path: str, axes: str | None = None) -> Iterator[Image]:
     """Open an image by what its first bytes say it is.
+
+    Args:
+        path: as for `read_plane`.
+        axes: as for `read_plane`.
 
     Raises:
         UnreadableImage: `missing_file`, `corrupt` or `unsupported_format`.
@@ -205,9 +242,9 @@ def open_image(path: str) -> Iterator[Image]:
             if not start:
                 image = open_zarr(path)
             elif start.startswith(GZIP):
-                image = open_tiff(stack.enter_context(tiff_file(io.BytesIO(_unpacked(path)), path)), path)
+                image = open_tiff(stack.enter_context(tiff_file(io.BytesIO(_unpacked(path)), path)), path, axes)
             elif start.startswith(TIFF):
-                image = open_tiff(stack.enter_context(tiff_file(path, path)), path)
+                image = open_tiff(stack.enter_context(tiff_file(path, path)), path, axes)
             elif start.startswith(JPEG):
                 image = in_memory(_decode_jpeg(path))
             elif start.startswith(PNG):
@@ -261,8 +298,9 @@ def _read(image: Image, path: str, channel: str | None, z: str, window: Window |
     for axis in image.axes:
         if axis not in "CZSYX" and image.length(axis) > 1:
             what = "points in time" if axis == "T" else "pages whose axes are not declared"
+            how = "" if axis == "T" else f"{NAME_AXES}, or "
             raise UnreadableImage(
-                "unsupported_format", f"{path} has {image.length(axis)} {what}: keep one, or {DECLARE_AXES}"
+                "unsupported_format", f"{path} has {image.length(axis)} {what}: keep one, {how or 'or '}{DECLARE_AXES}"
             )
     if image.dtype.kind not in "uif":
         raise UnreadableImage("unsupported_format", f"{path} has pixels of type {image.dtype}: intensities are needed")

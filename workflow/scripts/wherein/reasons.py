@@ -49,6 +49,8 @@ UNDECODABLE_REASONS = (
 
 SEGMENT_REASONS = {
     FAILED: "the segmentation stopped with an error on this field: the log says which",
+    "no_labels": "the label image made elsewhere is missing, cannot be read, or does not fit the field",
+    "no_objects": "no nucleus and no cell was found",
 }
 """Reasons of the stage segment."""
 

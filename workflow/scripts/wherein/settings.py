@@ -10,7 +10,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
 from wherein.models.weights import read_weights
+from wherein.segmentation.methods import check_methods
 from wherein.sources.address import is_remote
 from wherein.sources.check import check_tables as check_tables
 from wherein.sources.release_files import KEYS, local_source
@@ -50,7 +52,7 @@ def check_config(config: dict[str, Any]) -> None:
         config: the configuration as read from files and command line.
 
     Raises:
-        ConfigError: a key is unknown, a value is not allowed, or a model needs a role that a source lacks.
+        ConfigError: a key is unknown, a value is not allowed, or a model or a method needs a role that a source lacks.
     """
     errors = list(Draft202012Validator(schema()).iter_errors(config))
     if errors:
@@ -59,6 +61,12 @@ def check_config(config: dict[str, Any]) -> None:
     for name, source in config["sources"].items():
         for stage in STAGES_BY_SOURCE:
             check_overlay(name, stage, source[stage])
+        roles, settings = roles_of_source(source), for_source(config, "segment", name)
+        wrong = check_methods(name, roles, settings)
+        if has_truth(source):
+            wrong = wrong or check_judged(name, roles, settings, config["evaluate"]["methods"])
+        if wrong:
+            raise ConfigError(wrong)
     for name, model in config["models"].items():
         check_model(name, model)
         for source in config["sources"]:
@@ -246,7 +254,7 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
     """What a run leaves out because a source lacks a role.
 
     Returns:
-        Rows of results/report/left_out.tsv: what (model or stage), name, source, reason.
+        Rows of results/report/left_out.tsv: what (model, method or stage), name, source, reason.
     """
     rows = []
     for source, settings in config["sources"].items():
@@ -255,6 +263,9 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
             missing = missing_roles(config, model, source)
             if missing:
                 rows.append(["model", model, source, f"needs the role {', '.join(missing)}; {have}"])
+        if has_truth(settings):
+            for method, missing in not_judged(roles_of_source(settings), config["evaluate"]["methods"]).items():
+                rows.append(["method", method, source, f"needs the role {missing}; {have}"])
         if not models_of_source(config, source):
             rows.append(["stage", "embed", source, f"no model of this run works with its roles; {have}"])
     return rows
@@ -262,7 +273,7 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
 
 def catalog_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the catalog has to know of the sources: not the settings of later stages, nor words for the report."""
-    later = {*STAGES_BY_SOURCE, "attribution", "licence"}
+    later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence"}
     return {
         name: {key: value for key, value in local_source(name, source).items() if key not in later}
         for name, source in config["sources"].items()

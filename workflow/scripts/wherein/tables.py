@@ -68,9 +68,39 @@ FILES = pa.schema(
         ("url", TEXT),
         ("gain", pa.int32()),
         ("bin", pa.int32()),
+        ("axes", TEXT),
     ]
 )
 """results/download/{shard}.parquet"""
+
+SEGMENTATION = pa.schema(
+    [
+        ("cell_id", TEXT),
+        ("field_id", TEXT),
+        ("version", TEXT),
+        ("label", pa.int32()),
+        *(
+            (name, pa.float32())
+            for name in ("contrast", "nucleus_contrast", "solidity", "nucleus_solidity", "disagreement", "score")
+        ),
+    ]
+)
+"""results/segmentation/{shard}.parquet"""
+
+SAMPLES = pa.schema(
+    [
+        ("field_id", TEXT),
+        ("version", TEXT),
+        ("source", TEXT),
+        ("sample", TEXT),
+        ("n_cells", pa.int32()),
+        ("sample_cells", pa.int32()),
+        ("least_cells", pa.int32()),
+        ("status", TEXT),
+        ("reason", TEXT),
+    ]
+)
+"""results/samples/samples.parquet"""
 
 REMOTE = pa.schema(
     [

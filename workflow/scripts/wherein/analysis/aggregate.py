@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wherein.crops.samples import SMALL, in_small_sample
 from wherein.embeddings import read_embeddings
 from wherein.tables import current_fields, read_metadata, read_tables
 
@@ -84,6 +85,7 @@ def read_units(
     qc: Sequence[str | Path] = (),
     level: str | None = None,
     ledger_columns: Sequence[str] = (),
+    samples: str | Path | None = None,
 ) -> Units:
     """Embeddings of the units that count: of current field versions, and neither rejected nor overridden since.
 
@@ -94,6 +96,7 @@ def read_units(
         qc: results/qc/{shard}.parquet of every shard, joined at level field where given.
         level: `cell` or `field`; by default what the embeddings say of themselves.
         ledger_columns: further columns of the ledger that the units should carry.
+        samples: results/samples/samples.parquet; without it, samples of any size count.
 
     Raises:
         EmbeddingError: shards have no feature in common.
@@ -118,6 +121,8 @@ def read_units(
     if known:
         out = reason.isna() & (table["status"] != accepted)
         reason[out] = table.loc[out, "reason"].fillna("retired")
+    if samples is not None:
+        reason[reason.isna() & in_small_sample(table, samples)] = SMALL
     kept = reason.isna().to_numpy()
     table = table.loc[kept].drop(columns=["_current", "status", "reason"]).reset_index(drop=True)
     table["protein"] = [

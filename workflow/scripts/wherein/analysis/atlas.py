@@ -55,6 +55,7 @@ def build_atlas(
     history: str | Path,
     moved: str | Path,
     summary: str | Path,
+    samples: str | Path | None = None,
 ) -> None:
     """Map the units and the proteins of a model, cluster the proteins, and tell which moved since the last release.
 
@@ -72,9 +73,10 @@ def build_atlas(
         history: results/atlas/{model}/history.parquet, to which the present release state is added.
         moved: results/atlas/{model}/moved.tsv, written.
         summary: results/summaries/atlas/{model}.json, written.
+        samples: results/samples/samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "atlas", model, PACKAGES) as told:
-        found = read_units(embeddings, fields, cells, qc, level)
+        found = read_units(embeddings, fields, cells, qc, level, samples=samples)
         told.counts = {"in": len(found.table) + sum(found.dropped.values()), "kept": len(found.table), **found.dropped}
         scaled, scale, notes = scaled_units(found, settings["scale"], settings["clip"])
         words = vocabulary(settings["vocabulary"])

@@ -56,6 +56,7 @@ def measure_heterogeneity(
     heterogeneity: str | Path,
     by_field: str | Path,
     summary: str | Path,
+    samples: str | Path | None = None,
 ) -> None:
     """Tell for each protein and cell line, and for each field, how much its cells differ.
 
@@ -75,9 +76,10 @@ def measure_heterogeneity(
         heterogeneity: results/biology/{model}/heterogeneity.tsv, written, the most heterogeneous first.
         by_field: results/biology/{model}/heterogeneity_fields.tsv, written, likewise.
         summary: results/summaries/heterogeneity/{model}.json, written.
+        samples: results/samples/samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "heterogeneity", model, ("numpy", "scipy", "scikit-learn")) as told:
-        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein"])
+        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein"], samples=samples)
         count(told, units)
         table, notes = unit_distances(units, settings)
         told.notes += notes

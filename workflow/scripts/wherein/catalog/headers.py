@@ -66,7 +66,7 @@ def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:
             if path is None or is_remote(path) or tried == TRIED_FILES:
                 continue
             try:
-                read_plane(path, channel, str(words["z"]))
+                read_plane(path, channel, str(words["z"]), words["axes"])
             except UnreadableImage as error:
                 if error.reason not in WRONG_WORDS:
                     continue
@@ -77,7 +77,7 @@ def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:
             if tried:
                 raise TableError(
                     f"source {name!r}: the role {role} can be read from none of the first {tried} files: {told}; "
-                    f"correct channel or z under sources.{name}.roles.{role}"
+                    f"correct channel, z or axes under sources.{name}.roles.{role}"
                 )
 
 

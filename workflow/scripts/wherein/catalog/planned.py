@@ -93,7 +93,7 @@ def _of_table(source: dict[str, Any]) -> list[Row]:
             row["version"] = digest(
                 [
                     [
-                        [role, *found, [row["channels"][role], str(source["roles"][role]["z"])]]
+                        [role, *found, [row["channels"][role], *_words(source["roles"][role])]]
                         for role, found in zip(roles, state, strict=True)
                     ],
                     row["pixel_size_um"],
@@ -126,9 +126,15 @@ def _row(
         row["paths"][role] = path if path is None or is_remote(path) else os.path.normpath(path)
         row["channels"][role] = channels[role](cells)
         # an empty path: the source has the role, but the table names no file for this field
-        address = Address(row["paths"][role] or "", row["channels"][role], str(source["roles"][role]["z"]))
+        words = source["roles"][role]
+        address = Address(row["paths"][role] or "", row["channels"][role], str(words["z"]), axes=words["axes"])
         row[uri_column(role)] = to_uri(address)
     return row
+
+
+def _words(role: dict[str, Any]) -> list[str]:
+    """What the configuration says of a role's planes, as it enters the content key."""
+    return [str(role["z"]), *([role["axes"]] if role["axes"] else [])]
 
 
 def sample_name(row: Row) -> str | None:

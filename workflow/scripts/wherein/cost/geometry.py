@@ -132,11 +132,12 @@ def geometry_of(
         The geometry.
     """
     seen = _seen(finished, root)
+    counted = f"{len(finished)} finished {'shard' if len(finished) == 1 else 'shards'}"
     window = crop["window_um"] if "nucleus" in roles else crop["without_nucleus"]["window_um"]
-    shape, basis = seen[0] or _published(source), f"{len(finished)} finished shards"
+    shape, basis = seen[0] or _published(source), counted
     if seen[0] is None:
         basis = _published_basis(source)
-    cells, cells_basis = seen[1], f"{len(finished)} finished shards"
+    cells, cells_basis = seen[1], counted
     density = measured.get(("cells", "nucleus" if "nucleus" in roles else "reference"))
     if cells is None and shape and density:
         cells = density.value * shape[0] * shape[1] * pixel_size_um**2 / 1e6

@@ -19,6 +19,9 @@ CATALOG = "catalog"
 
 SIMULATED = ("simulated",)
 FETCHED = ("table", "hpa", "opencell")
+NETWORK = ("outlined with a network",)
+NO_NETWORK = ("outlined without a network",)
+JUDGED = ("of known outlines",)
 
 
 class Stage(NamedTuple):
@@ -26,7 +29,8 @@ class Stage(NamedTuple):
 
     Attributes:
         name: of the rule.
-        per: wildcards of its outputs: `shard`, `model`, `weights`, `gene_sets`; none for one job in the whole run.
+        per: wildcards of its outputs: `shard`, `model`, `method`, `weights`, `segmenter`, `gene_sets`; none for one job
+            in the whole run.
         outputs: patterns of all files and folders that it writes.
         after: rules whose outputs it reads and after which it runs again.
         needs: rules whose outputs it reads too, but after which it does not run again.
@@ -70,40 +74,51 @@ STAGES = (
            "results/truth/{shard}"], kinds=SIMULATED, summary="download",
            benchmark="results/benchmark/download/{shard}.tsv"),
     _stage("qc", "shard", ["results/qc/{shard}.parquet"], "download simulate"),
-    _stage("segment", "shard", ["results/masks/{shard}.zarr"], "download simulate qc"),
+    _stage("train_segmenter", "segmenter", [f"results/segmenters/{{segmenter}}/{name}" for name in ("weights.npz",
+           "card.md", "history.tsv")]),
+    _stage("segment", "shard", ["results/masks/{shard}.zarr", "results/segmentation/{shard}.parquet"],
+           "download simulate qc", kinds=NO_NETWORK),
+    _stage("segment_network", "shard", ["results/masks/{shard}.zarr", "results/segmentation/{shard}.parquet"],
+           "download simulate qc train_segmenter", kinds=NETWORK, summary="segment",
+           benchmark="results/benchmark/segment/{shard}.tsv"),
     _stage("crop", "shard", ["results/crops/{shard}.zarr", "results/cells/{shard}.parquet"],
-           "download simulate qc segment"),
+           "download simulate qc segment segment_network"),
+    _stage("samples", "", ["results/samples/samples.parquet"], "catalog crop"),
     _stage("split", "", ["results/split/split.parquet"], "qc crop"),
     _stage("embed", "model shard", ["results/embeddings/{model}/{shard}.parquet",
            "results/predictions/{model}/{shard}.parquet"], "download simulate qc crop", "fetch_weights"),
     _stage("evaluate", "model", ["results/evaluation/{model}/classes.tsv", "results/evaluation/{model}/scores.json",
-           "results/evaluation/{model}/predictions.parquet"], "catalog split qc crop embed simulate"),
-    _stage("evaluate_segmentation", "", ["results/evaluation/segmentation/fields.tsv",
-           "results/evaluation/segmentation/scores.json", "results/summaries/evaluate/segmentation.json"],
-           "qc segment crop simulate", kinds=SIMULATED, summary="",
+           "results/evaluation/{model}/predictions.parquet"], "catalog split qc crop samples embed simulate"),
+    _stage("segment_beside", "method shard", ["results/methods/{method}/{shard}.zarr",
+           "results/methods/{method}/{shard}.parquet"], "download simulate qc train_segmenter", kinds=JUDGED,
+           benchmark="results/benchmark/evaluate/segment_beside/{method}/{shard}.tsv"),
+    _stage("evaluate_segmentation", "", [*(f"results/evaluation/segmentation/{name}" for name in ("objects.parquet",
+           "fields.tsv", "methods.tsv", "curves.tsv", "scores.json")), "results/summaries/evaluate/segmentation.json"],
+           "catalog qc segment segment_network crop segment_beside simulate", kinds=JUDGED, summary="",
            benchmark="results/benchmark/evaluate/segmentation.tsv"),
     _stage("atlas", "model", ["results/atlas/{model}/proteins.h5ad", "results/atlas/{model}/units.parquet",
            "results/atlas/{model}/clusters.tsv", "results/atlas/{model}/history.parquet",
-           "results/atlas/{model}/moved.tsv"], "catalog qc crop embed"),
+           "results/atlas/{model}/moved.tsv"], "catalog qc crop samples embed"),
     _stage("fetch_gene_sets", "gene_sets", ["resources/gene_sets/fetched/{gene_sets}.gmt"], summary="",
            benchmark="results/benchmark/gene_sets/{gene_sets}.tsv"),
     _stage("enrich", "model", ["results/biology/{model}/enrichment.tsv"], "atlas fetch_gene_sets"),
     _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
-           "results/biology/{model}/heterogeneity_fields.tsv"], "catalog crop embed evaluate"),
+           "results/biology/{model}/heterogeneity_fields.tsv"], "catalog crop samples embed evaluate"),
     _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
-           "results/report/overrides.tsv"], "catalog download simulate qc crop segment embed",
+           "results/report/overrides.tsv"],
+           "catalog download simulate qc crop samples segment segment_network embed",
            benchmark="results/benchmark/report/balance.tsv"),
     _stage("plot_qc", "", [f"{FIGURES}/qc_measures.png", f"{FIGURES}/qc_examples.png"],
            "catalog download simulate qc", summary="", benchmark="results/benchmark/report/plot_qc.tsv"),
     _stage("plot_segmentation", "", [f"{FIGURES}/segmentation_overlays.png", f"{FIGURES}/cells_measures.png"],
-           "catalog download simulate qc segment crop", summary="",
+           "catalog download simulate qc segment segment_network crop", summary="",
            benchmark="results/benchmark/report/plot_segmentation.tsv"),
     _stage("plot_model", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("umap_units", "umap_proteins",
            "heatmap", "classes", "enrichment", "heterogeneity")], "atlas evaluate enrich heterogeneity", summary="",
            benchmark="results/benchmark/report/plot_model/{model}.tsv"),
     _stage("build_site", "", ["results/report/site"],
-           "catalog balance download simulate qc crop evaluate_segmentation fetch_gene_sets plot_qc plot_segmentation "
-           "plot_model atlas evaluate enrich heterogeneity", "segment split embed",
+           "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
+           "plot_qc plot_segmentation plot_model atlas evaluate enrich heterogeneity", "split embed",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
@@ -123,6 +138,10 @@ class Plan(NamedTuple):
         gpu_models: models whose embedding asks for a GPU.
         weights: names of the weights that are fetched, by the model that loads them.
         gene_sets: names of the gene sets that are fetched.
+        networks: sources that are outlined with a network, and the segmenters of this run whose weights each needs.
+        judged: sources of known outlines, the methods that are judged on each beside the one in use, and the segmenters
+            of this run whose weights each method needs there.
+        gpu_methods: networks that outline and ask for a GPU: all of them, or none.
     """
 
     shards: Sequence[Shard]
@@ -131,6 +150,9 @@ class Plan(NamedTuple):
     gpu_models: Sequence[str]
     weights: Mapping[str, str]
     gene_sets: Sequence[str]
+    networks: Mapping[str, Sequence[str]]
+    judged: Mapping[str, Mapping[str, Sequence[str]]]
+    gpu_methods: Sequence[str]
 
 
 class Job(NamedTuple):
@@ -139,15 +161,17 @@ class Job(NamedTuple):
     Attributes:
         stage: name of its rule.
         model: its model, or None.
+        method: the method of segmentation that it tries beside the one in use, or None.
         shard: its shard, or None.
         source: the shard's source, or None.
-        item: name of the weights or gene sets that it fetches, or None.
+        item: name of the weights or gene sets that it fetches or of the segmenter that it trains, or None.
         done: whether it need not run.
         gpus: that it asks for.
     """
 
     stage: str
     model: str | None
+    method: str | None
     shard: str | None
     source: str | None
     item: str | None
@@ -204,11 +228,20 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
     _find_to_do([(node, stage.name in TARGETS) for stage, _, node in listed])
     jobs = []
     for stage, item, node in listed:
-        shard, named = item.get("shard"), item.get("weights") or item.get("gene_sets")
+        shard, model, method = (item.get(wildcard) for wildcard in ("shard", "model", "method"))
+        named = item.get("weights") or item.get("segmenter") or item.get("gene_sets")
         source = source_of[shard] if shard else None
-        gpus = int(stage.name == "embed" and item["model"] in plan.gpu_models)
-        jobs.append(Job(stage.name, item.get("model"), shard, source, named, not node.to_do, gpus))
+        jobs.append(Job(stage.name, model, method, shard, source, named, not node.to_do, _gpus(stage, item, plan)))
     return jobs
+
+
+def _gpus(stage: Stage, item: Mapping[str, str], plan: Plan) -> int:
+    """GPUs that a job asks for."""
+    if stage.name == "embed":
+        return int(item["model"] in plan.gpu_models)
+    if stage.name == "segment_beside":
+        return int(item["method"] in plan.gpu_methods)
+    return int(stage.name in ("segment_network", "train_segmenter") and bool(plan.gpu_methods))
 
 
 def _find_to_do(nodes: Sequence[tuple[_Node, bool]]) -> None:
@@ -237,20 +270,35 @@ def _find_to_do(nodes: Sequence[tuple[_Node, bool]]) -> None:
 
 def _items(stage: Stage, plan: Plan) -> Iterable[tuple[str, ...]]:
     """Values of a stage's wildcards, one tuple a job."""
-    shards = [shard.name for shard in plan.shards if _suits(stage, plan.kinds[shard.source])]
+    shards = [shard.name for shard in plan.shards if _suits(stage, shard.source, plan)]
     if stage.per == ("model", "shard"):
         for model, sources in plan.works_on.items():
             yield from product([model], [shard.name for shard in plan.shards if shard.source in sources])
+    elif stage.per == ("method", "shard"):
+        for shard in plan.shards:
+            yield from ((method, shard.name) for method in plan.judged.get(shard.source, ()))
     elif stage.per:
         models = [model for model, sources in plan.works_on.items() if any(s.source in sources for s in plan.shards)]
-        names = {"shard": shards, "model": models, "weights": plan.weights.values(), "gene_sets": plan.gene_sets}
+        names = {"shard": shards, "model": models, "weights": plan.weights.values(), "segmenter": _segmenters(plan),
+                 "gene_sets": plan.gene_sets}  # fmt: skip
         yield from ((name,) for name in dict.fromkeys(names[stage.per[0]]))
     elif shards or not stage.kinds:
         yield ()
 
 
-def _suits(stage: Stage, kind: str) -> bool:
-    return not stage.kinds or kind in stage.kinds
+def _suits(stage: Stage, source: str, plan: Plan) -> bool:
+    kinds = {plan.kinds[source], *(NETWORK if source in plan.networks else NO_NETWORK)}
+    kinds.update(JUDGED if source in plan.judged else ())
+    return not stage.kinds or not kinds.isdisjoint(stage.kinds)
+
+
+def _segmenters(plan: Plan) -> list[str]:
+    """Segmenters of this run whose weights a shard needs, for its outlines or for a method that is judged on it."""
+    found: list[str] = []
+    for source in dict.fromkeys(shard.source for shard in plan.shards):
+        found += plan.networks.get(source, ())
+        found += [name for names in plan.judged.get(source, {}).values() for name in names]
+    return found
 
 
 def _inputs(
@@ -264,11 +312,15 @@ def _inputs(
     per = {each.name: each.per for each in STAGES}
     model = item.get("model")
     mine = [name for name, source in source_of.items() if model is None or source in plan.works_on[model]]
-    mine = [name for name in mine if _suits(stage, plan.kinds[source_of[name]])]
+    mine = [name for name in mine if _suits(stage, source_of[name], plan)]
     for before in (*stage.after, *stage.needs):
         wildcards = per.get(before, ())
         if wildcards == ("weights",):
             wanted: Any = [(plan.weights[model],)] if model in plan.weights else []
+        elif wildcards == ("segmenter",):
+            source = source_of[item["shard"]]
+            names = plan.judged[source][item["method"]] if "method" in item else plan.networks[source]
+            wanted = [(name,) for name in names]
         elif "shard" in item and wildcards:
             wanted = [tuple(item[wildcard] for wildcard in wildcards)]
         elif model and wildcards == ("model",):

@@ -1,4 +1,4 @@
-"""The table of what a run costs: one row for each stage, model and source."""
+"""The table of what a run costs: one row for each stage, model or method, and source."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +13,11 @@ PER = {stage.name: stage.per for stage in STAGES}
 
 OUTPUTS = {stage.name: stage.outputs for stage in STAGES}
 
-IMAGES = ("download", "simulate", "qc", "segment", "crop")
+IMAGES = ("download", "simulate", "qc", "segment", "segment_network", "segment_beside", "crop")
 """Stages that read or write every channel's image."""
+
+MEASURED_AS = {"segment_network": "segment", "segment_beside": "segment"}
+"""Stages that write what another one writes: outlines of a field take about as much room whoever drew them."""
 
 
 class Row(NamedTuple):
@@ -22,6 +25,7 @@ class Row(NamedTuple):
 
     stage: str
     model: str | None
+    method: str | None
     source: str | None
     jobs: int
     done: int
@@ -44,18 +48,20 @@ def cost_rows(
     jobs: Sequence[Job],
     plan: Plan,
     current: Mapping[str, int],
+    judged: Mapping[str, int],
     wanted: Sequence[Wanted],
     geometry: Mapping[str, Geometry],
     levels: Mapping[str, tuple[str, str]],
     measured: Mapping[tuple[str, str], Measured],
     root: Path,
 ) -> list[Row]:
-    """Add up jobs by stage, model and source.
+    """Add up jobs by stage, model, method and source.
 
     Args:
         jobs: of the run.
         plan: what they were listed from.
         current: current fields of each shard.
+        judged: those of them whose true outlines are known.
         wanted: remote files of each source.
         geometry: of each source.
         levels: kind and level of each model.
@@ -65,9 +71,9 @@ def cost_rows(
     Returns:
         Rows in the order of the workflow.
     """
-    groups: dict[tuple[str, str | None, str | None], list[Job]] = {}
+    groups: dict[tuple[str, str | None, str | None, str | None], list[Job]] = {}
     for job in jobs:
-        groups.setdefault((job.stage, job.model, job.source), []).append(job)
+        groups.setdefault((job.stage, job.model, job.method, job.source), []).append(job)
     files = {each.source: each for each in wanted}
     by_source: dict[str, int] = {}
     for shard in plan.shards:
@@ -75,22 +81,26 @@ def cost_rows(
     of_model = {model: sum(by_source.get(name, 0) for name in sources) for model, sources in plan.works_on.items()}
     everything = sum(by_source.values())
     rows = []
-    for (stage, model, source), own in groups.items():
-        items = {job: Item(_wildcards(job, stage), _fields(job, current, of_model, everything)) for job in own}
+    for (stage, model, method, source), own in groups.items():
+        in_shard = judged if stage == "segment_beside" else current
+        items = {job: Item(_wildcards(job, stage), _fields(job, in_shard, of_model, everything)) for job in own}
         worked_on = [source] if source else plan.works_on[model] if model else list(by_source)
         to_do = sum(item.fields for job, item in items.items() if not job.done)
         parts = {name: to_do if source else by_source[name] * bool(to_do) for name in worked_on if name in by_source}
         kind, level = levels.get(model or "", ("", "cell"))
         figure = measured.get(
-            (stage, f"{8 * geometry[source].pixel_bytes} bit" if stage == "crop" and source else kind)
+            (
+                MEASURED_AS.get(stage, stage),
+                f"{8 * geometry[source].pixel_bytes} bit" if stage == "crop" and source else kind,
+            )
         )
         sizes = [(geometry[name], count) for name, count in parts.items() if count]
-        rows.append(_row((stage, model, source), items, sizes, figure, level, files.get(source or ""), root))
+        rows.append(_row((stage, model, method, source), items, sizes, figure, level, files.get(source or ""), root))
     return rows
 
 
 def _row(
-    key: tuple[str, str | None, str | None],
+    key: tuple[str, str | None, str | None, str | None],
     items: Mapping[Job, Item],
     to_do: Sequence[tuple[Geometry, int]],
     measured: Measured | None,
@@ -98,7 +108,7 @@ def _row(
     files: Wanted | None,
     root: Path,
 ) -> Row:
-    stage, model, source = key
+    stage, model, method, source = key
     done = [item for job, item in items.items() if job.done]
     waiting = sum(item.fields for job, item in items.items() if not job.done)
     # what a run-wide job took the last time is the best that is known of it, also where it has to run again
@@ -110,6 +120,7 @@ def _row(
     return Row(
         stage=stage,
         model=model,
+        method=method,
         source=source,
         jobs=len(items),
         done=len(done),
@@ -135,11 +146,11 @@ def _there(stage: str, items: Sequence[Item], root: Path) -> list[Item]:
 
 
 def _wildcards(job: Job, stage: str) -> dict[str, Any]:
-    values = {"shard": job.shard, "model": job.model, "weights": job.item, "gene_sets": job.item}
-    return {name: values[name] for name in PER[stage]}
+    values = {"shard": job.shard, "model": job.model, "method": job.method}
+    return {name: values.get(name, job.item) for name in PER[stage]}
 
 
-def _fields(job: Job, current: Mapping[str, int], of_model: Mapping[str, int], everything: int) -> int:
+def _fields(job: Job, in_shard: Mapping[str, int], of_model: Mapping[str, int], everything: int) -> int:
     if job.shard:
-        return current.get(job.shard, 0)
+        return in_shard.get(job.shard, 0)
     return of_model[job.model] if job.model else everything

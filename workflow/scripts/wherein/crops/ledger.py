@@ -187,20 +187,6 @@ def apply_overrides(frame: pd.DataFrame, overrides: Iterable[Sequence[str]]) -> 
     return frame, notes
 
 
-def reject_small_sample(frame: pd.DataFrame) -> pd.DataFrame:
-    """Reject the kept cells of a field whose sample has too few, but for those that a curator keeps.
-
-    Args:
-        frame: rows with status, reason and override.
-
-    Returns:
-        A copy.
-    """
-    frame = frame.copy()
-    frame.loc[(frame["status"] == KEPT) & frame["override"].isna(), ["status", "reason"]] = [REJECTED, "small_sample"]
-    return frame
-
-
 def _shapes(mask: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Area, centroid, half-open box, contact with the border and number of pieces of every label; NaN without one."""
     top = int(labels.max(initial=0)) + 1

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from wherein.atomic import atomic_path, sweep
+from wherein.atomic import atomic_path
 from wherein.channels import in_order
 from wherein.crops.cut import cut_cell
 from wherein.crops.ledger import (
@@ -20,7 +20,6 @@ from wherein.crops.ledger import (
     decide,
     measure_intensities,
     measure_shapes,
-    reject_small_sample,
     settings_for,
 )
 from wherein.crops.store import CropWriter
@@ -65,8 +64,6 @@ def crop_shard(
     paths = pq.read_table(files).to_pandas()
     catalog = fields_of_shard(fields, shard)
     roles = in_order(paths["role"])
-    for output in (crops, cells, summary):
-        sweep(output)
     with stage_summary(summary, "crop", shard, ("numpy", "opencv-python-headless", "imagecodecs")) as report:
         own, needs_nucleus = settings_for(settings, roles)
         pixel_size = float(catalog["pixel_size_um"].iloc[0])
@@ -81,9 +78,8 @@ def crop_shard(
             masks=masks,
             words=_by_field(overrides),
         )
-        small = _small_samples(work, passed, catalog) if own["min_sample_cells"] > 1 else set()
         with atomic_path(crops) as partial:
-            ledger = _cut_fields(work, passed, paths, small, partial, report)
+            ledger = _cut_fields(work, passed, paths, partial, report)
         write_table(cells, ledger, cells_schema(roles))
         _count(report, ledger)
 
@@ -109,7 +105,7 @@ class _Work:
     def decided(
         self, field_id: str, version: str, nucleus: np.ndarray, cell: np.ndarray
     ) -> tuple[pd.DataFrame, list[str]]:
-        """Rows of one field without intensities, decided but for its sample, and what could not be followed."""
+        """Rows of one field without intensities, decided, and what could not be followed."""
         frame = measure_shapes(nucleus, cell, self.pixel_size_um, self.window.source_px, self.settings["centre"])
         frame = decide(frame, self.settings, self.needs_nucleus)
         ids = [f"{field_id}@{version}:{label}" for label in frame["label"]]
@@ -126,28 +122,10 @@ def _by_field(overrides: Sequence[Sequence[str]]) -> dict[str, list[Sequence[str
     return words
 
 
-def _small_samples(work: _Work, passed: pd.DataFrame, catalog: pd.DataFrame) -> set[tuple[str, str]]:
-    """Field versions of samples with too few cells; a field of no known sample stands for itself.
-
-    A sample's fields of one release lie in one shard, so its cells can be counted here. Masks alone are read for it.
-    """
-    of_field = {
-        (row.field_id, row.version): row.sample if isinstance(row.sample, str) else f"{row.field_id}@{row.version}"
-        for row in catalog.reindex(columns=["field_id", "version", "sample"]).itertuples()
-    }
-    kept: Counter[str] = Counter()
-    keys = list(zip(passed["field_id"], passed["version"], strict=True))
-    for key in keys:
-        frame, _ = work.decided(*key, *read_masks(work.masks, *key))
-        kept[of_field[key]] += int((frame["status"] == KEPT).sum())
-    return {key for key in keys if kept[of_field[key]] < work.settings["min_sample_cells"]}
-
-
 def _cut_fields(
     work: _Work,
     passed: pd.DataFrame,
     paths: pd.DataFrame,
-    small: set[tuple[str, str]],
     folder: Path,
     report: Summary,
 ) -> pd.DataFrame:
@@ -166,8 +144,6 @@ def _cut_fields(
             images = read_field(by_field[key], work.roles)
             frame, notes = work.decided(*key, nucleus, cell)
             report.notes += notes
-            if key in small:
-                frame = reject_small_sample(frame)
             ledger.append(_cut_kept(work, frame, images, nucleus, cell, writer))
             log.info("%d of %d: %s@%s, %d labels", number, len(passed), *key, len(frame))
         report.notes += [

@@ -12,6 +12,11 @@ DECLARE_AXES = (
     'tifffile.imwrite(path, image, ome=True, metadata={"axes": "CYX"})'
 )
 
+NAME_AXES = (
+    "name the order of its pages in the configuration, under sources.*.roles.*.axes of a table, sources.*.axes of kind "
+    "opencell (CYX for channels, ZC2YX for two channels of each plane)"
+)
+
 MICROMETRES = {
     "m": 1e6,
     "meter": 1e6,

@@ -2,8 +2,9 @@
 
 import io
 import logging
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from wherein.decoders.axes import ordered_pages
 from wherein.decoders.image import (
     DECLARE_AXES,
     MICROMETRES,
@@ -23,6 +25,9 @@ from wherein.decoders.image import (
 
 JPEG_IN_TIFF = (6, 7, 33007, 34892)
 """Compressions of TIFF whose segments need the tables of their page."""
+
+DECODED_AT_ONCE = 1 << 24
+"""Bytes of packed pixels that are read at once when a whole file is decoded."""
 
 
 @contextmanager
@@ -61,8 +66,13 @@ def _overheard() -> Iterator[list[str]]:
         log.removeHandler(ear)
 
 
-def open_tiff(tiff: tifffile.TiffFile, path: str) -> Image:
+def open_tiff(tiff: tifffile.TiffFile, path: str, undeclared: str | None = None) -> Image:
     """Make an image of an open TIFF.
+
+    Args:
+        tiff: the open file.
+        path: its name.
+        undeclared: axes of a file that declares none, as `ordered_pages` takes them; None for not known.
 
     Raises:
         UnreadableImage: `corrupt`, pixels lie beyond the end of the file; `unsupported_format`, the file holds several
@@ -77,39 +87,66 @@ def open_tiff(tiff: tifffile.TiffFile, path: str) -> Image:
     _check_length(tiff, series, path)
     pixels = _ome_pixels(tiff)
     channels = () if pixels is None else tuple(found.get("Name", "") for found in pixels.findall("{*}Channel"))
-    return Image(series.axes, series.shape, series.dtype, channels, tiff_pixel_size(tiff, path), _planes(series))
+    axes, shape = series.axes, series.shape
+    if undeclared is not None and re.fullmatch("[IQ]+YX", axes):
+        letters, lengths = ordered_pages(undeclared, shape[:-2], path)
+        axes, shape = f"{letters}YX", (*lengths, *shape[-2:])
+    return Image(axes, shape, series.dtype, channels, tiff_pixel_size(tiff, path), _planes(series, axes, shape))
+
+
+def decode_pages(tiff: tifffile.TiffFile, path: str) -> None:
+    """Decode all pages of a file, those too that no channel is taken from, a few tiles or strips at a time.
+
+    Raises:
+        UnreadableImage: `corrupt`, pixels lie beyond the end of the file.
+        Exception: whatever a decoder raises.
+    """
+    for page in tiff.pages:
+        for image in (page, *(page.pages or ())):
+            image = image.aspage() if isinstance(image, tifffile.TiffFrame) else image
+            _check_within(tiff, zip(image.dataoffsets, image.databytecounts, strict=False), path)
+            if image.compression == tifffile.COMPRESSION.NONE:
+                continue
+            for _ in image.segments(maxworkers=1, buffersize=DECODED_AT_ONCE):
+                pass
 
 
 def _check_length(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: str) -> None:
-    there = tiff.filehandle.size
-    needed = 0 if series.dataoffset is None else series.dataoffset + series.nbytes
+    if series.dataoffset is not None:
+        _check_within(tiff, [(series.dataoffset, series.nbytes)], path)
     for page in series.pages:
         if page is None or page.parent is not tiff:
             raise UnreadableImage("unsupported_format", f"{path} is one of several files that make up one image")
-        needed = max(needed, *(sum(part) for part in zip(page.dataoffsets, page.databytecounts, strict=False)), 0)
+        _check_within(tiff, zip(page.dataoffsets, page.databytecounts, strict=False), path)
+
+
+def _check_within(tiff: tifffile.TiffFile, parts: Iterable[tuple[int, int]], path: str) -> None:
+    needed, there = max((sum(part) for part in parts), default=0), tiff.filehandle.size
     if needed > there:
         raise UnreadableImage("corrupt", f"{path} is truncated: {needed} bytes are needed, {there} are there")
 
 
-def _planes(series: tifffile.TiffPageSeries) -> Callable[[dict[str, int], Window | None], np.ndarray]:
+def _planes(
+    series: tifffile.TiffPageSeries, axes: str, shape: tuple[int, ...]
+) -> Callable[[dict[str, int], Window | None], np.ndarray]:
     """Planes read one by one where each is a page, else from the array, which is read once."""
-    outer = series.shape[:-2]
-    if series.axes.endswith("YX") and len(series.pages) == int(np.prod(outer)):
+    outer = shape[:-2]
+    if axes.endswith("YX") and len(series.pages) == int(np.prod(outer)):
 
         def page(index: dict[str, int], window: Window | None = None) -> np.ndarray:
-            place = np.ravel_multi_index([index.get(axis, 0) for axis in series.axes[:-2]], outer) if outer else 0
+            place = np.ravel_multi_index([index.get(axis, 0) for axis in axes[:-2]], outer) if outer else 0
             found = series.pages[int(place)]
             if window is not None and isinstance(found, tifffile.TiffPage):
                 return _window_of_page(found, window)
-            return plane_of(found.asarray().reshape(series.shape[-2:]), "YX", {}, window)
+            return plane_of(found.asarray().reshape(shape[-2:]), "YX", {}, window)
 
         return page
     held: list[np.ndarray] = []
 
     def plane(index: dict[str, int], window: Window | None = None) -> np.ndarray:
         if not held:
-            held.append(series.asarray())
-        return plane_of(held[0], series.axes, index, window)
+            held.append(series.asarray().reshape(shape))
+        return plane_of(held[0], axes, index, window)
 
     return plane
 

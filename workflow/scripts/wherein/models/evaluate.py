@@ -15,6 +15,7 @@ import pandas as pd
 
 from wherein import tables
 from wherein.atomic import write_json
+from wherein.crops.samples import SMALL, in_small_sample
 from wherein.embeddings import read_embeddings
 from wherein.labels import NEGATIVE, Vocabulary, vocabulary
 from wherein.metrics import classification
@@ -45,6 +46,7 @@ def evaluate_model(
     scores: str,
     out_predictions: str,
     summary: str,
+    samples: str | None = None,
 ) -> None:
     """Score one model.
 
@@ -65,13 +67,14 @@ def evaluate_model(
         scores: JSON of scores to write.
         out_predictions: table of probabilities to write.
         summary: the job's summary.
+        samples: samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "evaluate", model, ("numpy", "scikit-learn")) as report:
         level = settings["level"]
         own = next((found for found in map(tables.read_metadata, predictions) if found.get("classes")), None)
         words = vocabulary(own["vocabulary"] if own else evaluation["vocabulary"])
         units, vectors, dimensions, _, notes = read_embeddings(embeddings)
-        units, keep = with_labels(units, fields, split)
+        units, keep, left_out = with_labels(units, fields, split, samples)
         units, told = with_words(units, relabelled)
         notes += told
         scored, found = (
@@ -101,30 +104,36 @@ def evaluate_model(
             },
         )
         write_probabilities(out_predictions, scored, words, model)
-        missing = len(keep) - int(keep.sum())
-        report.counts = {"in": len(keep), "kept": len(scored.units), **({"retired": missing} if missing else {})}
+        report.counts = {"in": len(keep), "kept": len(scored.units), **left_out}
         report.notes += notes
 
 
-def with_labels(units: pd.DataFrame, fields: str, split: str) -> tuple[pd.DataFrame, np.ndarray]:
+def with_labels(
+    units: pd.DataFrame, fields: str, split: str, samples: str | None = None
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, int]]:
     """Give units their field's labels, control and fold.
 
     Args:
         units: unit_id, field_id, version.
         fields: fields.parquet.
         split: split.parquet.
+        samples: samples.parquet; without it, samples of any size count.
 
     Returns:
         units: those of current field versions, with `labels`, `control`, `gene_group`, `fold`.
         keep: (N,) bool, which of the given units these are.
+        left_out: number of the others, by reason.
     """
     catalog = tables.current_fields(fields)[[*KEY, "labels", "control"]]
     folds = tables.read_tables([split], [*KEY, "gene_group", "gene_fold"])
     together = units.merge(catalog, on=KEY, how="left", indicator="_current").merge(folds, on=KEY, how="left")
-    keep = (together["_current"] == "both").to_numpy()
+    now = together["_current"] == "both"
+    small = now & in_small_sample(together, samples) if samples is not None else pd.Series(False, index=now.index)
+    keep = (now & ~small).to_numpy()
+    reasons = {"retired": int((~now).sum()), SMALL: int(small.sum())}
     current = together[keep].reset_index(drop=True).rename(columns={"gene_fold": "fold"})
     current["control"] = current["control"].eq(True)
-    return current.drop(columns="_current"), keep
+    return current.drop(columns="_current"), keep, {name: count for name, count in reasons.items() if count}
 
 
 def with_words(units: pd.DataFrame, relabelled: Sequence[Sequence[str]]) -> tuple[pd.DataFrame, list[str]]:

@@ -45,7 +45,7 @@ def enlarge_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return labels.astype(np.uint32)
     step = (labels.shape[0] / shape[0], labels.shape[1] / shape[1])
     out = np.zeros(shape, np.uint32)
-    cover = np.zeros(shape, np.float32)
+    cover = np.zeros(shape, np.uint8)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             _enlarge_one(labels, number, box, step, out, cover)
@@ -63,7 +63,8 @@ def _enlarge_one(
     """Write one label into `out` where it covers more than what `cover` holds so far, in place."""
     low = [max(0, side.start - 1) for side in box]
     high = [min(size, side.stop + 1) for side, size in zip(box, labels.shape, strict=True)]
-    mask = (labels[low[0] : high[0], low[1] : high[1]] == number).astype(np.float32)
+    # bytes hold the cover well enough, and move four times faster than floats
+    mask = np.where(labels[low[0] : high[0], low[1] : high[1]] == number, np.uint8(255), np.uint8(0))
     start = [int(edge / s) for edge, s in zip(low, step, strict=True)]
     stop = [min(size, int(np.ceil(edge / s))) for edge, s, size in zip(high, step, out.shape, strict=True)]
     # centre of fine pixel Y lies at (Y + 0.5) * step - 0.5 of the coarse grid
@@ -78,9 +79,8 @@ def _enlarge_one(
     )
     there = (slice(start[0], stop[0]), slice(start[1], stop[1]))
     # ties go to the label that came first; half a pixel of cover is in
-    better = (fine >= 0.5) & (fine > cover[there])
-    out[there][better] = number
-    cover[there][better] = fine[better]
+    np.copyto(out[there], np.uint32(number), where=fine > np.maximum(cover[there], np.uint8(127)))
+    np.maximum(cover[there], fine, out=cover[there])
 
 
 def disk(radius_px: float) -> np.ndarray:

@@ -58,7 +58,7 @@ def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any], 
     lowest = max(options["contrast"] * max(noise_level(image), least_noise), 1e-4 * float(np.abs(smooth).max()))
     mask = foreground(signal, lowest, step_um, options)
     labels = _without_debris(split_touching(mask, signal, step_um, options), signal, step_um, options)
-    return in_sequence(join_sisters(labels, signal, step_um, options))
+    return in_sequence(join_sisters(in_sequence(labels), signal, step_um, options))
 
 
 def local_background(image: np.ndarray, radius_px: float) -> np.ndarray:
@@ -97,6 +97,21 @@ def noise_level(image: np.ndarray) -> float:
     response = np.abs(cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101))
     # the kernel's norm is 6; 0.6745 is the median of the absolute value of a standard normal
     return max(float(np.median(response)) / (6 * 0.6745), float(np.finfo(np.float32).tiny))
+
+
+def stands_out(image: np.ndarray, mask: np.ndarray, contrast: float, least_noise: float = 0.0) -> bool:
+    """Whether a mask is brighter than the rest by more than the noise can make it: a threshold always finds something.
+
+    Args:
+        image: (h, w) float32, not smoothed.
+        mask: (h, w) bool.
+        contrast: least difference of the means, in standard deviations of the noise of one pixel.
+        least_noise: noise that the image has at least, though it may show none.
+    """
+    if not mask.any() or mask.all():
+        return False
+    apart = float(image[mask].mean()) - float(image[~mask].mean())
+    return apart > contrast * max(noise_level(image), least_noise)
 
 
 def foreground(signal: np.ndarray, lowest: float, step_um: float, options: dict[str, Any]) -> np.ndarray:
@@ -197,7 +212,7 @@ def _join(
     """Join parts of one piece that are one nucleus, in place in `parts`, the widest neck first."""
     refused: set[tuple[int, int]] = set()
     while True:
-        pairs = [pair for pair in _necks(here, depth, signal) if pair[:2] not in refused]
+        pairs = [pair for pair in necks(here, depth, signal) if pair[:2] not in refused]
         if not pairs:
             return
         first, second, width, light = max(pairs, key=lambda pair: pair[2])
@@ -209,8 +224,18 @@ def _join(
             refused.add((first, second))
 
 
-def _necks(here: np.ndarray, depth: np.ndarray, signal: np.ndarray) -> list[tuple[int, int, float, float]]:
-    """Neighbouring parts: (first, second, relative width of the neck, light on the common line)."""
+def necks(here: np.ndarray, depth: np.ndarray, signal: np.ndarray) -> list[tuple[int, int, float, float]]:
+    """Find what touches.
+
+    Args:
+        here: (h, w) of integers, the parts.
+        depth: (h, w) distance of every pixel from the background, in any unit.
+        signal: (h, w) float32.
+
+    Returns:
+        For each two parts that share an edge: the lower and the higher number, the depth of the deepest pixel on their
+        common line as a share of that of the shallower part, and the median of the signal on that line.
+    """
     found: dict[tuple[int, int], list[np.ndarray]] = {}
     for axis in (0, 1):
         n = here.shape[axis]
@@ -275,8 +300,8 @@ def join_sisters(labels: np.ndarray, signal: np.ndarray, step_um: float, options
     count, reach = int(labels.max()), options["sisters_um"]
     if count < 2 or not reach:
         return labels
-    light = ndimage.median(signal, labels, np.arange(1, count + 1))
     boxes = ndimage.find_objects(labels)
+    light = medians(signal, labels, boxes)
     plates = []
     for number in np.flatnonzero(light > options["plate_brightness"] * np.median(light)) + 1:
         y, x = np.nonzero(labels[boxes[number - 1]] == number)
@@ -327,16 +352,23 @@ def _without_debris(labels: np.ndarray, signal: np.ndarray, step_um: float, opti
     count = int(labels.max())
     if not count:
         return labels
-    numbers = np.arange(1, count + 1)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:] * step_um**2
-    light = ndimage.median(signal, labels, numbers)
+    boxes = ndimage.find_objects(labels)
+    light = medians(signal, labels, boxes)
     dim = light < 0.5 * np.median(light)
     drop = np.zeros(count + 1, bool)
     drop[1:] = area < options["min_um2"]
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+    for number, box in enumerate(boxes, start=1):
         if dim[number - 1] and solidity(labels[box] == number) < options["dim_solidity"]:
             drop[number] = True
     return np.where(drop[labels], 0, labels)
+
+
+def medians(signal: np.ndarray, labels: np.ndarray, boxes: list[tuple[slice, slice]]) -> np.ndarray:
+    """Median of the signal (h, w) over each label, whose boxes are given: (number of labels,) float64."""
+    return np.array(
+        [np.median(signal[box][labels[box] == number]) for number, box in enumerate(boxes, start=1)], np.float64
+    )
 
 
 def _peaks(image: np.ndarray, mask: np.ndarray, radius_px: float) -> np.ndarray:

@@ -1,27 +1,26 @@
-"""The stage `segment`: the outlines of every passed field of one shard."""
+"""The stage `segment`: the outlines of every passed field of one shard, and how far each can be trusted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from wherein.channels import MARKERS
-from wherein.readers import read_field
-from wherein.reasons import PASSED
-from wherein.segmentation.cells import find_cells
+from wherein.reasons import KEPT, PASSED
 from wherein.segmentation.masks import write_masks
-from wherein.segmentation.whole_cells import find_whole_cells
+from wherein.segmentation.methods import METHODS, methods_of
+from wherein.segmentation.pairing import occurring
+from wherein.segmentation.pipeline import FieldTask, Found, Work, outlined
+from wherein.segmentation.quality import MEASURES
 from wherein.summary import Summary, stage_summary
-from wherein.tables import fields_of_shard
+from wherein.tables import SEGMENTATION, fields_of_shard, write_table
 
 log = logging.getLogger(__name__)
-
-WATERSHED = "watershed"
-WHOLE_CELLS = "whole_cells"
 
 
 def segment_shard(
@@ -31,11 +30,16 @@ def segment_shard(
     qc: str | Path,
     settings: dict[str, Any],
     masks: str | Path,
+    quality: str | Path,
     summary: str | Path,
+    folder: str | Path = ".",
+    device: str = "cpu",
+    threads: int = 1,
+    only: Sequence[str] | None = None,
 ) -> None:
-    """Outline nuclei and cells of a shard's passed fields.
+    """Outline nuclei and cells of a shard's passed fields, and measure the outlines.
 
-    A field on which the method fails gets empty masks, a line in the log and one in the summary.
+    A field on which the method fails, or on which it finds nothing, gets empty masks and a reason.
 
     Args:
         shard: the shard.
@@ -44,86 +48,113 @@ def segment_shard(
         qc: results/qc/{shard}.parquet.
         settings: the section `segment` of the configuration, the source's own words over it.
         masks: folder to write, results/masks/{shard}.zarr.
+        quality: table to write, results/segmentation/{shard}.parquet.
         summary: JSON to write.
+        folder: that relative paths of label images made elsewhere start from.
+        device: `auto`, `cuda` or `cpu`, for networks.
+        threads: cores to use; fields are worked on side by side.
+        only: ids of the fields to work on; None for all.
     """
     rows = pq.read_table(qc).to_pandas()
-    passed = rows[rows["status"] == PASSED]
+    passed = rows[(rows["status"] == PASSED) & (True if only is None else rows["field_id"].isin(only))]
     paths = pq.read_table(files).to_pandas()
     sizes = fields_of_shard(fields, shard).set_index(["field_id", "version"])["pixel_size_um"]
+    # other jobs work on the other cores
+    cv2.setNumThreads(1)
     with stage_summary(summary, "segment", shard, ("scikit-image", "opencv-python-headless", "zarr")) as report:
         roles = sorted(set(paths["role"]))
-        attributes = {
-            "method": method_for(roles, settings),
-            "settings": settings,
-            "pixel_size_um": float(sizes.iloc[0]) if len(sizes) else None,
-        }
+        methods = [method.name for method in methods_of(roles, settings)]
+        pixel_size = float(sizes.iloc[0]) if len(sizes) else None
+        attributes = {"method": methods[0], "settings": settings, "pixel_size_um": pixel_size}
         report.counts = {"in": len(passed), "kept": 0}
         report.extra["objects"] = dict.fromkeys(("nuclei", "cells", "nuclei_without_cell", "cells_without_nucleus"), 0)
-        write_masks(masks, _segmented(passed, paths, sizes, settings, report), attributes)
-
-
-def method_for(roles: list[str], settings: dict[str, Any]) -> str:
-    """The method that configuration asks for; `auto` takes the one that the roles allow."""
-    if settings["method"] != "auto":
-        return str(settings["method"])
-    return WATERSHED if "nucleus" in roles else WHOLE_CELLS
-
-
-def segment_field(
-    images: dict[str, np.ndarray], pixel_size_um: float, settings: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Outline the nuclei and cells of one field with what its roles allow.
-
-    Cells grow over the structural markers; over the protein only where there is no marker; a source with nuclei alone
-    gets its nuclei widened. Without a nucleus channel whole cells are outlined on the reference, or on the first role.
-
-    Args:
-        images: (H, W) by role.
-        pixel_size_um: micrometres a pixel.
-        settings: the section `segment` of the configuration.
-
-    Returns:
-        nucleus, cell: (H, W) uint32 each, the same number for a nucleus and its cell.
-    """
-    if method_for(list(images), settings) == WATERSHED:
-        if "nucleus" not in images:
-            raise ValueError(f"segment.method {WATERSHED} needs the role nucleus; the source has {', '.join(images)}")
-        bodies = [images[role] for role in MARKERS if role in images] or [
-            images[role] for role in ("protein",) if role in images
+        networks = [name for name in methods if METHODS[name].network]
+        work = Work(methods, settings, chosen_device(device, report) if networks else "cpu", threads)
+        by_field = dict(list(paths.groupby(["field_id", "version"], sort=False)))
+        tasks = [
+            FieldTask(
+                row.field_id,
+                row.version,
+                by_field[row.field_id, row.version],
+                float(sizes[row.field_id, row.version]),
+                (int(row.height), int(row.width)),
+                str(folder),
+            )
+            for row in passed.itertuples()
         ]
-        return find_cells(images["nucleus"], bodies, pixel_size_um, settings)
-    role = next(role for role in ("reference", *MARKERS, "protein", "nucleus") if role in images)
-    cell = find_whole_cells(images[role], pixel_size_um, settings)
-    return np.zeros_like(cell), cell
-
-
-def _segmented(
-    passed: pd.DataFrame, paths: pd.DataFrame, sizes: pd.Series, settings: dict[str, Any], report: Summary
-) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    by_field = dict(list(paths.groupby(["field_id", "version"], sort=False)))
-    for number, row in enumerate(passed.itertuples(), start=1):
-        key = (row.field_id, row.version)
-        try:
-            nucleus, cell = segment_field(read_field(by_field[key]), float(sizes[key]), settings)
-            report.counts["kept"] += 1
-        except Exception as error:
-            log.exception("%s@%s: no outlines", *key)
-            report.counts["failed"] = report.counts.get("failed", 0) + 1
-            report.notes.append(f"{row.field_id}@{row.version} has no outlines: {type(error).__name__}: {error}")
-            nucleus = cell = np.zeros((int(row.height), int(row.width)), np.uint32)
-        _count(report, nucleus, cell)
-        log.info(
-            "%d of %d: %s@%s, %d labels", number, len(passed), *key, max(nucleus.max(initial=0), cell.max(initial=0))
+        told: list[tuple[dict[str, Any], pd.DataFrame]] = []
+        write_masks(masks, _followed(outlined(tasks, work), len(tasks), report, told), attributes)
+        told_fields = [row for row, _ in told]
+        frames = [frame for _, frame in told if len(frame)]
+        write_table(
+            quality,
+            pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+            SEGMENTATION,
+            {"method": methods[0], "second": methods[1] if len(methods) > 1 else None, "fields": told_fields},
         )
-        yield row.field_id, row.version, nucleus, cell
 
 
-def _count(report: Summary, nucleus: np.ndarray, cell: np.ndarray) -> int:
-    """Add a field's objects to the summary; how many labels it has."""
-    nuclei, cells = set(np.unique(nucleus)) - {0}, set(np.unique(cell)) - {0}
+def chosen_device(name: str, report: Summary) -> str:
+    """Device of the networks, `cpu` or `cuda`; its name stands in the summary."""
+    # torch is loaded for networks alone
+    devices = import_module("wherein.models.device")
+    device = devices.choose_device(name)
+    report.extra["device"] = devices.describe(device)
+    return str(device.type)
+
+
+def _followed(
+    results: Iterator[tuple[FieldTask, Found]],
+    number: int,
+    report: Summary,
+    told: list[tuple[dict[str, Any], pd.DataFrame]],
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Hand label images on as they come, and keep account of each field in `report` and `told`."""
+    for place, (task, found) in enumerate(results, start=1):
+        name = f"{task.field_id}@{task.version}"
+        counts = _count(report, found.nucleus, found.cell)
+        reason = found.reason or KEPT
+        report.counts[reason] = report.counts.get(reason, 0) + 1
+        if found.reason:
+            report.notes.append(f"{name} has no outlines: {found.detail}")
+        log.info("%d of %d: %s, %d nuclei, %d cells", place, number, name, *counts)
+        told.append((_field_row(task, found, counts), _cell_rows(task, found)))
+        yield task.field_id, task.version, found.nucleus, found.cell
+
+
+def _cell_rows(task: FieldTask, found: Found) -> pd.DataFrame:
+    ids = [f"{task.field_id}@{task.version}:{label}" for label in found.measures["label"]]
+    return found.measures.assign(cell_id=ids, field_id=task.field_id, version=task.version)
+
+
+def _field_row(task: FieldTask, found: Found, counts: tuple[int, int]) -> dict[str, Any]:
+    middle = {name: _middle(found.measures[name]) for name in MEASURES if name in ("contrast", "solidity")}
+    return {
+        "field_id": task.field_id,
+        "version": task.version,
+        "n_nuclei": counts[0],
+        "n_cells": counts[1],
+        "seconds": round(found.seconds, 4),
+        **middle,
+        "disagreement": _middle(found.measures["disagreement"]),
+        "lost": None if np.isnan(found.lost) else round(found.lost, 4),
+        "reason": found.reason,
+        "detail": found.detail,
+    }
+
+
+def _middle(values: pd.Series) -> float | None:
+    known = values.dropna()
+    return round(float(known.median()), 4) if len(known) else None
+
+
+def _count(report: Summary, nucleus: np.ndarray, cell: np.ndarray) -> tuple[int, int]:
+    """Add a field's objects to the summary; how many nuclei and cells it has."""
+    count = int(max(nucleus.max(initial=0), cell.max(initial=0)))
+    has_nucleus, has_cell = (occurring(labels, count) for labels in (nucleus, cell))
     objects: dict[str, int] = report.extra["objects"]  # type: ignore[assignment]
-    objects["nuclei"] += len(nuclei)
-    objects["cells"] += len(cells)
-    objects["nuclei_without_cell"] += len(nuclei - cells)
-    objects["cells_without_nucleus"] += len(cells - nuclei)
-    return len(nuclei | cells)
+    objects["nuclei"] += int(has_nucleus.sum())
+    objects["cells"] += int(has_cell.sum())
+    objects["nuclei_without_cell"] += int((has_nucleus & ~has_cell).sum())
+    objects["cells_without_nucleus"] += int((has_cell & ~has_nucleus).sum())
+    return int(has_nucleus.sum()), int(has_cell.sum())

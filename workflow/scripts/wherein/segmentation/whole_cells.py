@@ -7,8 +7,29 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from wherein.channels import MARKERS
 from wherein.segmentation.grid import blur, closed, disk, enlarge_labels, in_sequence, shrink, working_shape
+from wherein.segmentation.methods import MethodContext, Outlines
 from wherein.segmentation.nuclei import local_background, noise_level, objects_on_grid, solidity
+
+
+def outline(
+    images: dict[str, np.ndarray], pixel_size_um: float, settings: dict[str, Any], context: MethodContext
+) -> Outlines:
+    """The method `whole_cells`: whole cells on the reference, else on the first marker, else on what is there.
+
+    Args:
+        images: (H, W) by role.
+        pixel_size_um: micrometres a pixel.
+        settings: the section `segment` of the configuration.
+        context: not used.
+
+    Returns:
+        The outlines, without nuclei and scores.
+    """
+    role = next(role for role in ("reference", *MARKERS, "protein", "nucleus") if role in images)
+    cell = find_whole_cells(images[role], pixel_size_um, settings)
+    return Outlines(np.zeros_like(cell), cell)
 
 
 def find_whole_cells(reference: np.ndarray, pixel_size_um: float, settings: dict[str, Any]) -> np.ndarray:
@@ -52,7 +73,8 @@ def compressed(image: np.ndarray, step_um: float, options: dict[str, Any]) -> np
     """
     smooth = blur(image, options["smoothing_um"] / step_um)
     signal = smooth - local_background(smooth, options["background_um"] / step_um)
-    unit = max(options["contrast"] * noise_level(image), 1e-6 * float(np.abs(signal).max()), 1e-30)
+    # a flat image differs from its background by rounding errors alone
+    unit = max(options["contrast"] * noise_level(image), 1e-4 * float(np.abs(smooth).max()), 1e-30)
     return np.where(signal > unit / 2, np.log2(1 + np.maximum(signal, 0) / unit), 0).astype(np.float32)
 
 
@@ -72,7 +94,9 @@ def solid_from_outlines(image: np.ndarray, step_um: float, options: dict[str, An
     # half of Otsu's: an outline is fainter where it runs along another cell
     threshold = max(0.5 * float(threshold_otsu(dark)), options["contrast"] * noise_level(image))
     # where two cells touch, the bright seam between them breaks both outlines
-    lines = closed(dark > threshold, options["closing_um"] / step_um)
+    # the ground between two bright halos is darker than they are, but not darker than the ground
+    drawn = (dark > threshold) & (smooth < float(np.median(smooth)) - options["below_ground"] * threshold)
+    lines = closed(drawn, options["closing_um"] / step_um)
     return (lines | _round_holes(lines, options["largest_um2"] / step_um**2, options["round"])).astype(np.float32)
 
 

@@ -163,13 +163,13 @@ def write_images(field: DrawnField, spec: FieldSpec, version: str, folder: Path,
                 "status": "ok",
             }
         )
-    return [{"channel": None, "reason": None, "gain": 1, "bin": 1, **row} for row in rows]
+    return [{"channel": None, "reason": None, "gain": 1, "bin": 1, "axes": None, **row} for row in rows]
 
 
 def retired_rows(field_id: str, version: str, source: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows for a field version that the configuration no longer gives: it cannot be drawn again."""
     row = {"field_id": field_id, "version": version, "z": "max", "status": "failed", "reason": "retired"}
-    row |= {"gain": 1, "bin": 1}
+    row |= {"gain": 1, "bin": 1, "axes": None}
     return [{**row, "role": role} for role in ROLES_OF_MODE[source["mode"]]]
 
 

@@ -15,6 +15,7 @@ class Address(NamedTuple):
         gain: number by which intensities of the alternative are multiplied.
         bin: pixels along y and along x that are averaged into one.
         state: ETag, date or size that the file of a URL is expected to have (`RemoteState.name`); None if not known.
+        axes: order of the pages of a file that declares none, as `wherein.decoders.axes` reads it; None for not known.
     """
 
     path: str
@@ -24,6 +25,7 @@ class Address(NamedTuple):
     gain: int = 1
     bin: int = 1
     state: str | None = None
+    axes: str | None = None
 
 
 def to_uri(address: Address) -> str:
@@ -34,6 +36,7 @@ def to_uri(address: Address) -> str:
         "alternative": address.alternative,
         "gain": None if address.gain == 1 else address.gain,
         "bin": None if address.bin == 1 else address.bin,
+        "axes": address.axes,
         "state": address.state,
     }
     return f"{address.path}#{urlencode({name: word for name, word in words.items() if word is not None})}"
@@ -57,6 +60,7 @@ def from_uri(uri: str) -> Address:
         int(words.get("gain", 1)),
         int(words.get("bin", 1)),
         words.get("state"),
+        words.get("axes"),
     )
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import shutil
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -61,9 +60,6 @@ def fetch_release(name: str, source: dict[str, Any], folder: str, lock: str, set
                 changing.update([got.url] if document.changing else [])
         return found
 
-    # a job that was killed leaves gigabytes; Snakemake lets no other job work on this folder
-    for left in Path(folder).parent.glob(f".{Path(folder).name}.*.part"):
-        shutil.rmtree(left)
     with atomic_path(folder) as partial:
         partial.mkdir()
         if source["kind"] == "hpa":

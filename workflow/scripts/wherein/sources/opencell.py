@@ -27,6 +27,9 @@ CHANNELS = {"nucleus": "0", "protein": "1"}
 KEY = re.compile(r"OC-FOV_(?P<gene>.+)_(?P<ensembl_id>ENSG\d{11})_CID(?P<line>\d+)_FID(?P<fov>\d+)_(?P<kind>\w+)\.tif")
 """File name of a field: gene, Ensembl id, number of the cell line, number of the field, `proj` or `stack`."""
 
+AXES = {"proj": "C2YX", "stack": "ZC2YX"}
+"""Order of the pages in files that do not declare it."""
+
 CELL_LINE = "HEK293T"
 """Cells of all fields (Paper 4, methods)."""
 
@@ -239,10 +242,12 @@ def _row(
         "roles": in_order(source["roles"]),
     }
     url = f"{source['bucket'].rstrip('/')}/{quote(listed.key)}"
-    addresses = {role: Address(url, CHANNELS[role], "max", bin=side) for role in row["roles"]}
+    axes = source["axes"] or AXES[source["images"]]
+    addresses = {role: Address(url, CHANNELS[role], "max", bin=side, axes=axes) for role in row["roles"]}
     row.update({uri_column(role): to_uri(address) for role, address in addresses.items()})
     row["listed"] = {url: RemoteState(bare(listed.etag), None, listed.size)}
-    content = [[role, *address[:3], *([side] if side > 1 else [])] for role, address in addresses.items()]
+    how = [*([side] if side > 1 else []), *([axes] if axes != AXES[source["images"]] else [])]
+    content = [[role, *address[:3], *how] for role, address in addresses.items()]
     row["version"] = digest([content, listed.size, listed.etag, row["pixel_size_um"], row["full_scale"]])
     return row
 

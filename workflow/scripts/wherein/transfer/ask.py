@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 
 from wherein.transfer.attempts import persistently
 from wherein.transfer.client import Client
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
 from wherein.transfer.fetch import TRY_AGAIN, check_status, content_length, content_range, told
 from wherein.transfer.hosts import Hosts, host_of
@@ -18,7 +19,10 @@ TRIES = 2
 """How often one file is asked for: where no answer comes, the last known state is as good for this run."""
 
 WAITS = 2
-"""How often the time-out goes into the time that one question may take, pauses included."""
+"""How often the time-out goes into the time that one question may take."""
+
+LONGEST_WAIT_S = 60
+"""Seconds that one question waits at most: a download that runs may have all connections of the host."""
 
 
 def state_on_server(url: str, client: Client, hosts: Hosts, settings: Mapping[str, Any]) -> RemoteState:
@@ -36,14 +40,16 @@ def state_on_server(url: str, client: Client, hosts: Hosts, settings: Mapping[st
     Raises:
         TransferError: it did not answer, or there is no such file.
     """
-    deadline = time.monotonic() + min(settings["deadline_s"], WAITS * settings["timeout_s"])
+    clock = Clock(
+        min(settings["deadline_s"], WAITS * settings["timeout_s"]), min(settings["longest_wait_s"], LONGEST_WAIT_S)
+    )
     few = {**settings, "retries": min(settings["retries"], TRIES - 1)}
-    return persistently(lambda: _once(url, client, hosts, deadline), url, hosts, few, deadline)
+    return persistently(lambda: _once(url, client, hosts, clock), url, hosts, few, clock)
 
 
-def _once(url: str, client: Client, hosts: Hosts, deadline: float) -> RemoteState:
+def _once(url: str, client: Client, hosts: Hosts, clock: Clock) -> RemoteState:
     host = host_of(url)
-    with hosts.connection(host, deadline):
+    with hosts.connection(host, clock) as deadline:
         try:
             response = client.get(url, {}, deadline - time.monotonic(), method="HEAD")
             response.drain_conn()
@@ -51,7 +57,7 @@ def _once(url: str, client: Client, hosts: Hosts, deadline: float) -> RemoteStat
                 response = client.get(url, {"Range": "bytes=0-0"}, deadline - time.monotonic())
             try:
                 check_status(response, url)
-                return _state(response)
+                return _state(response, url)
             except TransferError as error:
                 if error.wait_s:
                     hosts.pause(host, error.wait_s)
@@ -68,6 +74,9 @@ def _head_refused(status: int) -> bool:
     return status == 501 or (400 <= status < 500 and status not in TRY_AGAIN)
 
 
-def _state(response: urllib3.BaseHTTPResponse) -> RemoteState:
+def _state(response: urllib3.BaseHTTPResponse, url: str) -> RemoteState:
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        # the page of a proxy or of a server that is being mended has a length of its own, and it is no new image
+        raise TransferError("not_an_image", f"{url}: the server speaks of a HTML page in place of an image")
     length = content_range(response)[1] if response.status == 206 else content_length(response)
     return RemoteState(bare(response.headers.get("ETag")), response.headers.get("Last-Modified"), length)

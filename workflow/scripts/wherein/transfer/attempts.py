@@ -1,12 +1,12 @@
-"""Trying again: what may pass is tried until it works, with pauses that grow, until the deadline."""
+"""Trying again: what may pass is tried until it works, with pauses that grow, until the time is over."""
 
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from wherein.reasons import PASSING_REASONS
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
 from wherein.transfer.hosts import Hosts, host_of
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def persistently(
-    once: Callable[[], Result], url: str, hosts: Hosts, settings: Mapping[str, Any], deadline: float
+    once: Callable[[], Result], url: str, hosts: Hosts, settings: Mapping[str, Any], clock: Clock
 ) -> Result:
     """Try something on a host until it works, and count whether the host answered.
 
@@ -28,7 +28,7 @@ def persistently(
         url: what it is about.
         hosts: where answers are counted.
         settings: section `download` of the configuration: `retries`, `backoff_s`.
-        deadline: time.monotonic() after which nothing is tried anymore.
+        clock: the times after which nothing is tried anymore.
 
     Returns:
         What `once` returned.
@@ -42,11 +42,13 @@ def persistently(
             result = once()
         except TransferError as error:
             pause = pause_s(tried, settings["backoff_s"], error.wait_s)
-            if error.final or tried == settings["retries"] or time.monotonic() + pause > deadline:
-                hosts.note(host, answered=error.reason not in PASSING_REASONS)
+            if error.final or tried == settings["retries"] or clock.left <= 0 or pause > clock.waiting_left:
+                # a host that was never asked, since others had all its connections, is not to blame
+                if clock.asked:
+                    hosts.note(host, answered=error.reason not in PASSING_REASONS)
                 raise
             log.info("%s; trying again in %.1f s", error, pause)
-            time.sleep(pause)
+            clock.wait(pause)
         else:
             hosts.note(host, answered=True)
             return result

@@ -29,7 +29,7 @@ class Note(NamedTuple):
         sha256: of the whole file; None while it is not complete.
         height: pixels of the image that was decoded, None where nothing was.
         width: pixels of the image that was decoded.
-        compared: its size was that of another image of its field.
+        compared: its size was that of most images of its field, two at least.
     """
 
     url: str
@@ -103,9 +103,13 @@ class Entry:
 
     def admit(self, note: Note) -> None:
         """Let the part be the entry's file; a job that is killed in between finds it as it was."""
-        write_json(self._note, note._asdict())
+        self.annotate(note)
         os.replace(self.part, self.path)
         self._part_note.unlink(missing_ok=True)
+
+    def annotate(self, note: Note) -> None:
+        """Put another note on the file."""
+        write_json(self._note, note._asdict())
 
     def forget(self) -> None:
         """Trust the entry's file no more; it stays until another one takes its place."""

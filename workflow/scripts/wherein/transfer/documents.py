@@ -6,7 +6,6 @@ its own check, and is what resources/lock.tsv says, gets there.
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from wherein.transfer.attempts import persistently
 from wherein.transfer.cache import Cache, Entry, Note, sha256_of
 from wherein.transfer.checks import Check, UnfitError, opened
 from wherein.transfer.client import Client
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
 from wherein.transfer.fetch import fetch
 from wherein.transfer.hosts import Hosts, host_of
@@ -192,31 +192,33 @@ class _Job:
         return note
 
     def _fetch(self, entry: Entry, document: Document, known: Note | None) -> Note:
-        """Fetch and check one document, as long as it keeps coming; the cached one serves where nothing can come."""
+        """Fetch and check one document, as long as it keeps coming; the cached one serves where nothing right comes."""
+        if known is not None and entry.came():
+            entry.discard()  # it came on an earlier day, and the server is to be asked
         while True:
-            deadline = time.monotonic() + self._settings["deadline_s"]
+            clock = Clock(self._settings["deadline_s"], self._settings["longest_wait_s"])
             before = _size(entry.part)
             try:
                 return persistently(
-                    lambda deadline=deadline: self._once(entry, document, known, deadline),
+                    lambda clock=clock: self._once(entry, document, known, clock),
                     entry.url,
                     self._hosts,
                     self._settings,
-                    deadline,
+                    clock,
                 )
             except TransferError as error:
                 came = _size(entry.part) - before
                 if error.reason == "timed_out" and came >= LEAST_BYTES_PER_S * self._settings["deadline_s"]:
                     log.info("%s: %.0f MB so far", entry.url, _size(entry.part) / 1e6)
                     self._hosts.note(host_of(entry.url), answered=True)
-                elif known is not None and error.reason in PASSING_REASONS:
+                elif known is not None and error.reason in (*PASSING_REASONS, "corrupt"):
                     log.warning("%s; the cached file is used", error)
                     return known
                 else:
                     raise
 
-    def _once(self, entry: Entry, document: Document, known: Note | None, deadline: float) -> Note:
-        note = fetch(entry, self._client, self._hosts, self.cache, deadline, known)
+    def _once(self, entry: Entry, document: Document, known: Note | None, clock: Clock) -> Note:
+        note = fetch(entry, self._client, self._hosts, self.cache, clock, known)
         if note is known:
             return note
         note = note._replace(sha256=sha256_of(entry.part))

@@ -11,6 +11,7 @@ from urllib3.util import Retry
 
 from wherein.transfer.cache import Cache, Entry, Note
 from wherein.transfer.client import Client
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
 from wherein.transfer.hosts import Hosts, host_of
 
@@ -24,7 +25,7 @@ TRY_AGAIN = (408, 425, 429)
 """Answers below 500 that ask to come back later."""
 
 
-def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: float, known: Note | None = None) -> Note:
+def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, clock: Clock, known: Note | None = None) -> Note:
     """Bring the part of an entry to its end, with one request.
 
     Args:
@@ -32,7 +33,7 @@ def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: fl
         client: the connections.
         hosts: how many of them there may be.
         cache: what disk there is.
-        deadline: time.monotonic() at which it has to be done.
+        clock: the times that are left.
         known: the note of the cached file, which stays if the server says that it is still the same.
 
     Returns:
@@ -45,13 +46,13 @@ def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: fl
     if entry.came():
         return note
     host = host_of(entry.url)
-    with hosts.connection(host, deadline):
+    with hosts.connection(host, clock) as deadline:
         try:
             response = client.get(entry.url, _headers(entry, note, known), deadline - time.monotonic())
             try:
                 if response.status == 304 and known is not None:
                     return known
-                return _receive(response, entry, note, cache, deadline)
+                return _receive(response, entry, note, cache)
             except TransferError as error:
                 if error.wait_s:
                     hosts.pause(host, error.wait_s)
@@ -60,11 +61,21 @@ def fetch(entry: Entry, client: Client, hosts: Hosts, cache: Cache, deadline: fl
                 # a connection whose answer was read to its end is back in the pool already
                 response.close()
         except HTTPError as error:
+            if time.monotonic() >= deadline:
+                come = entry.part.stat().st_size if entry.part.exists() else 0
+                raise TransferError(
+                    "timed_out", f"{entry.url}: only {come:,} bytes came before the deadline", final=True
+                ) from error
             raise told(entry.url, error) from error
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise TransferError("disk_full", f"the disk of {cache.folder} is full", final=True) from error
+            check_room(error, cache)
+            raise
+
+
+def check_room(error: OSError, cache: Cache) -> None:
+    """Raise TransferError `disk_full` where that is what an error says."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise TransferError("disk_full", f"the disk of {cache.folder} is full", final=True) from error
 
 
 def _headers(entry: Entry, note: Note | None, known: Note | None) -> dict[str, str]:
@@ -83,9 +94,7 @@ def _validator(note: Note) -> str | None:
     return note.etag if note.etag and not note.etag.startswith("W/") else note.last_modified
 
 
-def _receive(
-    response: urllib3.BaseHTTPResponse, entry: Entry, note: Note | None, cache: Cache, deadline: float
-) -> Note:
+def _receive(response: urllib3.BaseHTTPResponse, entry: Entry, note: Note | None, cache: Cache) -> Note:
     """Write the body behind what is there, or in its place."""
     if response.status == 416:
         entry.discard()  # asked for what lies behind its end, the server would say so for ever
@@ -106,13 +115,14 @@ def _receive(
             "disk_full", f"{entry.url} has {total:,} bytes, for which {cache.folder} has no room", final=True
         )
     size = start
-    with entry.part.open("ab", buffering=0) as content:
+    # buffered, for on a disk that fills up a single write may take the beginning of a chunk alone, and say nothing
+    with entry.part.open("ab") as content:
         while chunk := response.read1(CHUNK):
             content.write(chunk)
             size += len(chunk)
-            if time.monotonic() > deadline:
+            if total is None and cache.room() <= 0:
                 raise TransferError(
-                    "timed_out", f"{entry.url}: only {size:,} bytes came before the deadline", final=True
+                    "disk_full", f"{entry.url} does not end, and {cache.folder} has no more room", final=True
                 )
     if total is not None and size != total:
         raise TransferError("truncated_download", f"{entry.url}: {size:,} of {total:,} bytes came")

@@ -3,18 +3,17 @@
 import hashlib
 import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wherein.reasons import PASSING_REASONS
 from wherein.transfer.attempts import persistently
 from wherein.transfer.cache import Cache, Entry, Note, sha256_of
 from wherein.transfer.client import Client
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
-from wherein.transfer.fetch import fetch
+from wherein.transfer.fetch import check_room, fetch
 from wherein.transfer.hosts import Hosts
 from wherein.transfer.verify import image_size
 
@@ -22,8 +21,8 @@ log = logging.getLogger(__name__)
 
 MD5 = re.compile("[0-9a-f]{32}")
 
-Readings = Sequence[tuple[str | None, str]]
-"""Channel and plane of each role that is taken from one file."""
+Readings = Sequence[tuple[str | None, ...]]
+"""Channel, plane and axes of each role that is taken from one file, as `wherein.readers.read_plane` takes them."""
 
 
 class Arrival(NamedTuple):
@@ -37,6 +36,8 @@ class Arrival(NamedTuple):
         reason: why it did not arrive, one of `wherein.reasons.DOWNLOAD_REASONS`.
         detail: a sentence on that.
         drifted: the server has by now other content than was expected, and this is it.
+        kept: why the file is the one that was in the cache, though the server was asked for it; None where it was not
+            asked, or says that it is the same.
     """
 
     path: str | None
@@ -46,6 +47,31 @@ class Arrival(NamedTuple):
     reason: str | None = None
     detail: str | None = None
     drifted: bool = False
+    kept: str | None = None
+
+
+class Found(NamedTuple):
+    """What is known of the files of one field while they come, by URL.
+
+    Attributes:
+        notes: of those that are there: cached, or whole in their part.
+        cached: those that are in the cache as they are.
+        failed: what keeps the others.
+        good: notes of cached files that are the expected ones: they stay where the server gives nothing better.
+        kept: what the server did in place of giving a file that is taken from `good`.
+    """
+
+    notes: dict[str, Note]
+    cached: set[str]
+    failed: dict[str, TransferError]
+    good: dict[str, Note]
+    kept: dict[str, str]
+
+    def keep(self, url: str, why: str) -> None:
+        """Take the file that is in the cache."""
+        log.warning("%s; the cached file is used", why)
+        self.notes[url], self.kept[url] = self.good[url], why
+        self.cached.add(url)
 
 
 class Downloader:
@@ -74,82 +100,93 @@ class Downloader:
         Returns:
             What became of each URL. Where the images differ in size, those that differ from most others (from the
             cached ones, if there are any that were compared with others before) are fetched once more, and kept out if
-            they still differ.
+            they still differ. A cached file that is the expected one is never given up for what a server says later.
         """
+        wanted = {url: (files[url], (states or {}).get(url)) for url in files}
         with self.cache.entries(files) as entries:
-            notes: dict[str, Note] = {}
-            cached: set[str] = set()
-            failed: dict[str, TransferError] = {}
-            wanted = {url: (files[url], (states or {}).get(url)) for url in files}
+            found = Found({}, set(), {}, {}, {})
             for url, entry in entries.items():
-                self._obtain(entry, *wanted[url], notes, cached, failed)
+                self._obtain(entry, *wanted[url], found)
             # an image that came without the others of its field was let in, and may be the wrong one
-            trusted = {url for url in cached if notes[url].compared}
-            for url in odd_ones(notes, trusted):
+            trusted = {url for url in found.cached if found.notes[url].compared}
+            for url in odd_ones(found.notes, trusted):
                 entries[url].discard()
-                if not self._settings["offline"]:
+                if url in found.cached and not self._settings["offline"]:
                     entries[url].forget()
-                cached.discard(url)
-                del notes[url]
-                self._obtain(entries[url], *wanted[url], notes, cached, failed)
-            for url in odd_ones(notes, trusted):
-                sizes = ", ".join(f"{note.height} x {note.width}" for note in notes.values() if note.shape)
-                failed[url] = TransferError("size_mismatch", f"{url}: the field's images differ in size: {sizes}")
-                entries[url].discard()
-            compared = sum(note.shape is not None and url not in failed for url, note in notes.items()) > 1
-            for url, note in notes.items():
-                if url not in failed and url not in cached:
-                    entries[url].admit(note._replace(compared=compared))
-            return {
-                url: self._arrival(entries[url], wanted[url][1], notes.get(url), url in cached, failed.get(url))
-                for url in files
-            }
+                found.cached.discard(url)
+                del found.notes[url]
+                self._obtain(entries[url], *wanted[url], found)
+            self._sort_out(entries, found, trusted)
+            self._admit(entries, found)
+            return {url: self._arrival(entries[url], wanted[url][1], found) for url in files}
 
-    def _obtain(
-        self,
-        entry: Entry,
-        readings: Readings,
-        state: str | None,
-        notes: dict[str, Note],
-        cached: set[str],
-        failed: dict[str, TransferError],
-    ) -> None:
+    def _obtain(self, entry: Entry, readings: Readings, state: str | None, found: Found) -> None:
         """Find an entry's file in the cache, or bring its part to the end; note what it is or why it is not there."""
-        known = entry.content()
-        expected = known is not None and is_expected(known, state, entry.path)
+        known, url = entry.content(), entry.url
+        found.good.pop(url, None)
+        if known is not None and is_expected(known, state, entry.path):
+            found.good[url] = known
         try:
-            if known is not None and expected and (self._settings["offline"] or not self._settings["revalidate"]):
-                found = known
+            if url in found.good and (self._settings["offline"] or not self._settings["revalidate"]):
+                note = known
             elif self._settings["offline"]:
                 how = "" if known is None else f" as it is since it changed on the server (state {state})"
-                raise TransferError(
-                    "offline", f"{entry.url} is not in {self.cache.folder}{how}, and download.offline is on"
-                )
+                raise TransferError("offline", f"{url} is not in {self.cache.folder}{how}, and download.offline is on")
             else:
-                if entry.came() and not is_expected(entry.begun(), state, entry.part):
-                    entry.discard()  # of a part that is not whole the server says whether it is still the same
-                found = self._fetch(entry, readings, known)
+                # of a part that is not whole the server says whether it is still the same
+                if entry.came() and (url in found.good or not is_expected(entry.begun(), state, entry.part)):
+                    entry.discard()
+                note = self._fetch(entry, readings, known)
         except TransferError as error:
-            if known is None or not expected or error.reason not in PASSING_REASONS:
-                failed[entry.url] = error
-                return
-            log.warning("%s; the cached file is used", error)
-            found = known
-        notes[entry.url] = found
-        if found is known:
-            cached.add(entry.url)
+            if url in found.good:
+                found.keep(url, str(error))
+            else:
+                found.failed[url] = error
+            return
+        found.notes[url] = note
+        if note is known:
+            found.cached.add(url)
+
+    def _sort_out(self, entries: Mapping[str, Entry], found: Found, trusted: set[str]) -> None:
+        """Fail images that still differ in size from the others, where the cache has none in their place."""
+        for url in odd_ones(found.notes, trusted):
+            entries[url].discard()
+            if url in found.good and url not in found.cached:
+                found.keep(url, f"{url} now has another size than the other images of its field")
+        for url in odd_ones(found.notes, trusted):
+            sizes = ", ".join(f"{note.height} x {note.width}" for note in found.notes.values() if note.shape)
+            found.failed[url] = TransferError("size_mismatch", f"{url}: the field's images differ in size: {sizes}")
+
+    def _admit(self, entries: Mapping[str, Entry], found: Found) -> None:
+        """Let all files into the cache that came and are right."""
+        right = {url: note for url, note in found.notes.items() if url not in found.failed}
+        # two of four that came may be of another field, and fit each other too
+        compared = sum(note.shape is not None for note in right.values()) > max(1, len(entries) / 2)
+        for url, note in right.items():
+            try:
+                if url not in found.cached:
+                    entries[url].admit(note._replace(compared=compared))
+                elif compared and not note.compared:
+                    entries[url].annotate(note._replace(compared=True))
+            except OSError as error:
+                try:
+                    check_room(error, self.cache)
+                except TransferError as full:
+                    found.failed[url] = full
+                else:
+                    raise
 
     def _fetch(self, entry: Entry, readings: Readings, known: Note | None) -> Note:
         """Fetch and check one file, trying again where that may help."""
-        deadline = time.monotonic() + self._settings["deadline_s"]
+        clock = Clock(self._settings["deadline_s"], self._settings["longest_wait_s"])
 
         def once() -> Note:
-            return self._once(entry, readings, deadline, known)
+            return self._once(entry, readings, clock, known)
 
-        return persistently(once, entry.url, self._hosts, self._settings, deadline)
+        return persistently(once, entry.url, self._hosts, self._settings, clock)
 
-    def _once(self, entry: Entry, readings: Readings, deadline: float, known: Note | None) -> Note:
-        note = fetch(entry, self._client, self._hosts, self.cache, deadline, known)
+    def _once(self, entry: Entry, readings: Readings, clock: Clock, known: Note | None) -> Note:
+        note = fetch(entry, self._client, self._hosts, self.cache, clock, known)
         if note is known:
             return note
         try:
@@ -160,15 +197,17 @@ class Downloader:
         height, width = shape or (None, None)
         return note._replace(sha256=sha256_of(entry.part), height=height, width=width)
 
-    def _arrival(
-        self, entry: Entry, state: str | None, note: Note | None, cached: bool, error: TransferError | None
-    ) -> Arrival:
-        if error is not None:
+    def _arrival(self, entry: Entry, state: str | None, found: Found) -> Arrival:
+        url = entry.url
+        if url in found.failed:
+            error = found.failed[url]
             return Arrival(None, None, None, 0, error.reason, str(error))
+        note = found.notes[url]
         drifted = not is_expected(note, state, entry.path)
         if drifted:
-            log.warning("%s has the state %s, the catalog expects %s", entry.url, note.state.name, state)
-        return Arrival(str(entry.path), note.sha256, note.bytes, 0 if cached else note.bytes, drifted=drifted)
+            log.warning("%s has the state %s, the catalog expects %s", url, note.state.name, state)
+        fetched = 0 if url in found.cached else note.bytes
+        return Arrival(str(entry.path), note.sha256, note.bytes, fetched, drifted=drifted, kept=found.kept.get(url))
 
 
 def is_expected(note: Note, state: str | None, file: Path) -> bool:

@@ -2,19 +2,21 @@
 
 import fcntl
 import os
+import random
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
 
-POLL_S = 0.02
-"""Seconds between two looks for a free connection."""
+POLLS_S = (0.02, 0.5)
+"""Seconds between two looks for a free connection, at first and at most: many jobs may wait on one network drive."""
 
 
 def host_of(url: str) -> str:
@@ -38,12 +40,15 @@ class Hosts:
         self._lock = threading.Lock()
 
     @contextmanager
-    def connection(self, host: str, deadline: float) -> Iterator[None]:
-        """Hold one of the host's connections.
+    def connection(self, host: str, clock: Clock) -> Iterator[float]:
+        """Hold one of the host's connections. Waiting for it, and while the host wants a pause, has a time of its own.
 
         Args:
             host: name of the host, with its port.
-            deadline: time.monotonic() at which to stop waiting.
+            clock: the times that are left.
+
+        Yields:
+            time.monotonic() at which the answer has to be there.
 
         Raises:
             TransferError: `unreachable`, the host was given up, or asked for a pause that is too long; `timed_out`, no
@@ -51,22 +56,30 @@ class Hosts:
         """
         names = [f"{re.sub(r'[^A-Za-z0-9.-]', '_', host)}.{slot}" for slot in range(self.connections)]
         self._folder.mkdir(parents=True, exist_ok=True)
+        poll, most = POLLS_S
         while True:
-            self._check(host, deadline)
-            if time.monotonic() >= self._resume_at.get(host, 0):
-                for name in names:
-                    handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o666)
-                    try:
-                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        os.close(handle)
-                        continue
-                    try:
-                        yield
-                    finally:
-                        os.close(handle)
-                    return
-            time.sleep(POLL_S)
+            self._check(host, clock)
+            handle = self._free(names) if time.monotonic() >= self._resume_at.get(host, 0) else None
+            if handle is not None:
+                try:
+                    with clock.connected() as deadline:
+                        yield deadline
+                finally:
+                    os.close(handle)
+                return
+            clock.wait(random.uniform(0.5, 1) * poll)
+            poll = min(2 * poll, most)
+
+    def _free(self, names: Iterable[str]) -> int | None:
+        """Lock a connection that nobody holds; None if there is none."""
+        for name in names:
+            handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+            except BlockingIOError:
+                os.close(handle)
+        return None
 
     def pause(self, host: str, seconds: float) -> None:
         """Open no connection to the host for a while: it asked for it."""
@@ -78,12 +91,20 @@ class Hosts:
         with self._lock:
             self._failed[host] = 0 if answered else self._failed[host] + 1
 
-    def _check(self, host: str, deadline: float) -> None:
+    def _check(self, host: str, clock: Clock) -> None:
         if self._failed[host] >= self.patience:
             raise TransferError(
                 "unreachable", f"{host} was given up after {self._failed[host]} files in a row failed", final=True
             )
-        if self._resume_at.get(host, 0) > deadline:
-            raise TransferError("unreachable", f"{host} asked to be left alone until after the deadline", final=True)
-        if time.monotonic() >= deadline:
-            raise TransferError("timed_out", f"no connection to {host} was free before the deadline", final=True)
+        pause = self._resume_at.get(host, 0) - time.monotonic()
+        if pause > clock.waiting_left:
+            raise TransferError(
+                "unreachable",
+                f"{host} asked to be left alone for {pause:.0f} s more, {max(clock.waiting_left, 0):.0f} s are left to "
+                "wait (download.longest_wait_s)",
+                final=True,
+            )
+        if clock.waiting_left <= 0:
+            raise TransferError(
+                "timed_out", f"no connection to {host} was free in time (download.longest_wait_s)", final=True
+            )

@@ -5,24 +5,24 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from wherein.readers import GZIP, JPEG, PNG, TIFF, UnreadableImage, read_plane
+from wherein.readers import GZIP, JPEG, PNG, TIFF, UnreadableImage, decode_all, read_plane
 from wherein.transfer.cache import suffix
 from wherein.transfer.errors import TransferError, described
 
-MAGIC = {".jpg": (JPEG,), ".jpeg": (JPEG,), ".png": (PNG,), ".gz": (GZIP,), ".tif": TIFF, ".tiff": TIFF}
-"""First bytes that a file with this ending must have."""
+MAGIC = {**dict.fromkeys((".jpg", ".jpeg", ".png"), (JPEG, PNG)), ".gz": (GZIP,), ".tif": TIFF, ".tiff": TIFF}
+"""First bytes that a file with this ending must have; there are JPEGs called .png."""
 
 ANY = (JPEG, PNG, GZIP, *TIFF)
 """First bytes of any image that is read."""
 
 
-def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, str]]) -> tuple[int, int] | None:
-    """Decode all of an image that will be read.
+def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, ...]]) -> tuple[int, int] | None:
+    """Decode all of an image, and look how large it is where it will be read.
 
     Args:
         part: the file.
         url: where it came from; its ending tells the format.
-        readings: channel and plane of each role that is taken from it.
+        readings: channel, plane and axes of each role that is taken from it, as `read_plane` takes them.
 
     Returns:
         (H, W) in pixels; None where the file is whole but holds no such channel, which quality control will tell.
@@ -40,12 +40,17 @@ def image_size(part: Path, url: str, readings: Iterable[tuple[str | None, str]])
     if not start.startswith(allowed):
         raise TransferError("not_an_image", f"{url} gave {described(start)} where {ending or 'an image'} was expected")
     shape = None
-    for channel, z in readings:
-        try:
-            shape = read_plane(str(part), channel, z).shape
-        except UnreadableImage as error:
-            if error.reason in ("corrupt", "missing_file"):
-                raise TransferError("corrupt", str(error).replace(str(part), url)) from error
+    try:
+        # planes that no role takes are checked too: a file is whole, or it is not
+        decode_all(str(part))
+        for reading in readings:
+            try:
+                shape = read_plane(str(part), *reading).shape
+            except UnreadableImage as error:
+                if error.reason in ("corrupt", "missing_file"):
+                    raise
+    except UnreadableImage as error:
+        raise TransferError("corrupt", str(error).replace(str(part), url)) from error
     return shape
 
 

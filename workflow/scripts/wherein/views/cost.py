@@ -18,6 +18,7 @@ from wherein.cost.geometry import Geometry, geometry_of, read_measured
 from wherein.cost.jobs import Job, Plan, all_jobs
 from wherein.cost.table import Row, cost_rows
 from wherein.cost.volumes import Estimate, spread
+from wherein.metrics.segmentation_plan import truth_files, truth_patterns
 from wherein.shards import Shard, read_shards
 from wherein.tables import write_tsv
 from wherein.views.pages import STAGE_NAMES, environment
@@ -41,7 +42,8 @@ def write_cost(
     Args:
         config: the checked configuration.
         run: what follows from it: `works_on` (sources by model), `gpu_models`, `weights` (names by model), `gene_sets`
-            (names of those that are fetched), `crop` (settings by source).
+            (names of those that are fetched), `networks`, `judged`, `gpu_methods` (as `Plan` has them), `crop`
+            (settings by source).
         fields: results/catalog/fields.parquet.
         shards: results/catalog/shards.tsv.
         remote: results/catalog/remote.parquet.
@@ -55,7 +57,7 @@ def write_cost(
     current = pq.read_table(fields, columns=columns).to_pandas()
     current = current[current["retired_in"].isna()]
     kinds = {name: source["kind"] for name, source in config["sources"].items()}
-    plan = Plan(known, kinds, run["works_on"], run["gpu_models"], run["weights"], run["gene_sets"])
+    plan = Plan(known, kinds, **{name: run[name] for name in Plan._fields[2:]})
     jobs = all_jobs(plan, str(root), fields)
     figures = read_measured(measured)
     geometry = {
@@ -68,9 +70,9 @@ def write_cost(
     arrived = {job.shard for job in jobs if job.stage == "download" and job.done and job.shard}
     cache = root / config["download"]["cache"]
     wanted = fetches(current, arrived, root, cache, remote_sizes(remote), geometry, figures)
-    counts = current["shard"].value_counts().to_dict()
+    counts, judged = (rows["shard"].value_counts().to_dict() for rows in (current, judged_fields(current, config)))
     levels = {name: (model["kind"], model["level"]) for name, model in config["models"].items()}
-    rows = cost_rows(jobs, plan, counts, wanted, geometry, levels, figures, root)
+    rows = cost_rows(jobs, plan, counts, judged, wanted, geometry, levels, figures, root)
     write_tsv(table, pd.DataFrame(rows, columns=Row._fields), Row._fields)
     disks = {"results": _free(root), "images": _free(cache)}
     content = page_content(rows, wanted, geometry, current, disks, config)
@@ -124,14 +126,14 @@ def page_content(
 
 
 def _stages(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows of the same stage and model put together over sources, with the rows themselves."""
+    """Rows of the same stage and model or method put together over sources, with the rows themselves."""
     groups: dict[tuple[str, str | None], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.stage, row.model), []).append(row)
+        groups.setdefault((row.stage, row.model or row.method), []).append(row)
     return [
         {
             "name": STAGE_NAMES.get(stage, words(stage)),
-            "model": model or "",
+            "by": by or "",
             **{name: sum(getattr(row, name) for row in own) for name in ("jobs", "done", "to_do", "gpu_to_do")},
             "fields_to_do": sum(row.fields_to_do for row in own),
             "there": _sum(row.disk_bytes for row in own),
@@ -150,7 +152,7 @@ def _stages(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 for row in own
             ],
         }
-        for (stage, model), own in groups.items()
+        for (stage, by), own in groups.items()
     ]
 
 
@@ -218,6 +220,21 @@ def remote_sizes(table: str) -> dict[str, int]:
     """Bytes of remote files by URL, as far as servers or listings told them: of results/catalog/remote.parquet."""
     told = pq.read_table(table, columns=["url", "bytes"]).to_pydict()
     return {url: size for url, size in zip(told["url"], told["bytes"], strict=True) if size is not None}
+
+
+def judged_fields(current: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
+    """Fields whose true outlines are known: drawn ones, and those of which people's label images are there.
+
+    Args:
+        current: current rows of fields.parquet.
+        config: the configuration.
+    """
+    drawn = [name for name, source in config["sources"].items() if source["kind"] == "simulated"]
+    patterns = truth_patterns(config["sources"])
+    known = current["source"].isin(drawn)
+    for row in current[current["source"].isin(patterns) & ~known].itertuples():
+        known[row.Index] = bool(truth_files(patterns[row.source], row.field_id))
+    return current[known]
 
 
 def pixel_bytes(fields: pd.DataFrame) -> int:

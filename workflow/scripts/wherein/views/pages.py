@@ -15,6 +15,10 @@ UNKNOWN_HERE = "–"
 STAGE_NAMES = {
     "qc": "quality control",
     "segment": "segmentation",
+    "segment_network": "segmentation with a network",
+    "segment_beside": "segmentation by another method",
+    "evaluate_segmentation": "evaluation of the segmentation",
+    "train_segmenter": "training of a segmenter",
     "crop": "crops and ledger",
     "embed": "embeddings",
     "evaluate": "evaluation",
@@ -33,6 +37,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters.update(thousands=thousands, share=share, words=lambda text: words(str(text)), volume=volume)
+    found.filters.update(score=score, percent=percent, signed=signed)
     found.filters.update(hours=lambda hours: duration(3600 * hours))
     return found
 
@@ -45,6 +50,21 @@ def thousands(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share or score with two decimals; a dash for null."""
     return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.2f}"
+
+
+def score(value: float | None) -> str:
+    """A score with three decimals; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent with one decimal; a dash for null."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:.1%}"
+
+
+def signed(value: float | None) -> str:
+    """The same with its sign."""
+    return UNKNOWN_HERE if value is None or pd.isna(value) else f"{value:+.1%}"
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,16 @@ from wherein.views.methods import METHODS
 from wherein.views.pages import STAGE_NAMES, TEMPLATES, UNKNOWN_HERE, duration, environment, share, thousands
 from wherein.views.releases import CHANGES, summary_of_changes
 from wherein.views.scores import best_terms
-from wherein.views.site_data import Pictures, write_data
+from wherein.views.segmentation_page import (
+    cell_quality,
+    draw_doubtful,
+    field_quality,
+    marked_labels,
+    method_tables,
+    page_table,
+    read_scores,
+)
+from wherein.views.site_data import Pictures, put, write_data
 from wherein.views.site_tables import ModelTables, RunTables, paths_of, read_run
 from wherein.views.style import words
 
@@ -33,6 +42,7 @@ PAGES = (
     ("index.html", "Overview"),
     ("proteins.html", "Proteins"),
     ("fields.html", "Fields"),
+    ("segmentation.html", "Segmentation"),
     ("maps.html", "Maps"),
     ("clusters.html", "Clusters"),
     ("heterogeneity.html", "Heterogeneity"),
@@ -80,11 +90,12 @@ def build_site(
             chosen = choose_fields(run.judged, settings["field_pictures"])
             fields, heights = draw_fields(chosen, FieldImages(paths_of(inputs, "files")), partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
+            outlines = _segmentation(partial, run, inputs, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
             credits_ = attributions(run, sources, gene_sets, inputs)
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
-            pages = _render(partial, run, sources, credits_, settings)
+            pages = _render(partial, {**_content(run, sources, credits_, settings), **outlines})
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
                 "pages": pages,
@@ -99,6 +110,23 @@ def build_site(
         if unread:
             told.notes.append(f"{unread} of {len(chosen)} fields have no picture: they cannot be read")
         log.info("%s", told.extra["site"])
+
+
+def _segmentation(folder: Path, run: RunTables, inputs: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the data and pictures of the page of segmentation; what its template is given."""
+    scored = read_scores(paths_of(inputs, "segmentation_tables"))
+    quality = paths_of(inputs, "quality")
+    cells = cell_quality(quality, run.judged)
+    table = page_table(field_quality(quality), cells, run.judged, scored["fields"])
+    put(folder / "data" / "segmentation.js", "segmentation", {name: table[name] for name in table.columns})
+    masks = {Path(path).stem: path for path in paths_of(inputs, "masks")}
+    images = FieldImages(paths_of(inputs, "files"))
+    marked = marked_labels(cells)
+    doubtful = draw_doubtful(table, run.ledger, images, masks, marked, folder / "overlays", settings)
+    return {
+        "doubtful": [{name: None if pd.isna(value) else value for name, value in row.items()} for row in doubtful],
+        "method_tables": method_tables(scored["methods"], scored["curves"]),
+    }
 
 
 def _wanted(run: RunTables) -> list[str]:
@@ -143,11 +171,8 @@ def _copy_assets(folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _render(
-    folder: Path, run: RunTables, sources: dict[str, Any], credits_: list[Credit], settings: dict[str, Any]
-) -> int:
+def _render(folder: Path, content: dict[str, Any]) -> int:
     templates = environment()
-    content = _content(run, sources, credits_, settings)
     names = [*(page for page, _ in PAGES), "protein.html"]
     titles = {**dict(PAGES), "protein.html": "Protein"}
     for name in names:
