@@ -8,7 +8,6 @@ from wherein.crops.ledger import (
     intensity_sums,
     measure_intensities,
     measure_shapes,
-    reject_small_sample,
     settings_for,
 )
 from wherein.reasons import CELL_REASONS
@@ -208,17 +207,3 @@ def test_a_curators_word_stands_over_every_reason():
     assert len(notes) == 2
     assert "a@v:9" in notes[1]
     assert frame["reason"].tolist() == ["kept", "border", "no_cell"]
-
-
-def test_a_small_sample_goes_but_for_what_a_curator_keeps():
-    frame = pd.DataFrame(
-        {
-            "status": ["kept", "rejected", "kept"],
-            "reason": ["kept", "border", "kept"],
-            "override": [None, None, "Ada: rare"],
-        }
-    )
-    found = reject_small_sample(frame)
-    assert found["reason"].tolist() == ["small_sample", "border", "kept"]
-    assert found["status"].tolist() == ["rejected", "rejected", "kept"]
-    assert frame["reason"].tolist() == ["kept", "border", "kept"]
