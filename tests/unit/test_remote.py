@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fault_server import FaultServer, Handler
+from transfer_settings import SETTINGS
 from wherein.catalog import build_catalog
 from wherein.catalog.remote import RemoteFiles
 from wherein.channels import uri_column
@@ -28,18 +29,13 @@ from wherein.transfer.state import RemoteState, bare
 
 ROLES = ("nucleus", "protein")
 FIELDS = 6
-DOWNLOAD = {
-    "offline": False,
-    "revalidate": False,
-    "connections": 4,
+DOWNLOAD = SETTINGS | {
     "timeout_s": 1,
     "deadline_s": 10,
     "longest_wait_s": 10,
     "retries": 1,
-    "backoff_s": 0.01,
     "patience": 20,
     "unreachable_share": 0.0,
-    "min_free_gb": 0,
 }
 
 

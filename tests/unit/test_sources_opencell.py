@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from fault_server import FaultServer
 from real_data import real_data
+from transfer_settings import SETTINGS
 from wherein.catalog import build_catalog
 from wherein.download import check_shard
 from wherein.readers import read_field
@@ -241,11 +242,8 @@ def test_a_stack_is_projected_and_then_downsampled(tmp_path, declared):
         settings = source(listing=str(tmp_path / "l.xml"), images="stack", bucket=server.url(""))
         paths = [str(tmp_path / "catalog" / name) for name in ("fields.parquet", "shards.tsv", "diff.tsv", "run.json")]
         remote = str(tmp_path / "catalog" / "remote.parquet")
-        download = {
+        download = SETTINGS | {
             "cache": str(tmp_path / "cache"),
-            "offline": False,
-            "revalidate": False,
-            "connections": 4,
             "timeout_s": 2,
             "deadline_s": 10,
             "longest_wait_s": 10,
@@ -253,7 +251,6 @@ def test_a_stack_is_projected_and_then_downsampled(tmp_path, declared):
             "backoff_s": 0,
             "patience": 5,
             "unreachable_share": 0,
-            "min_free_gb": 0,
         }
         build_catalog({"oc": settings}, None, 2, *paths, remote=remote, download=download)
         assert not server.heads, "the listing says it all"

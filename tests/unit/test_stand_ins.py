@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from fault_server import FaultServer
 from simulated_source import source
+from transfer_settings import SETTINGS
 from wherein.channels import ROLES, uri_column
 from wherein.crops.shard import crop_shard
 from wherein.crops.store import CropStore
@@ -29,18 +30,13 @@ HUMAN = ("nucleus", "microtubules", "er", "protein")
 COLOURS = {"nucleus": 2, "microtubules": 0, "er": 0, "protein": 1}
 """Place of each role's colour in a JPEG; yellow is red and green."""
 
-DOWNLOAD = {
-    "offline": False,
-    "revalidate": False,
-    "connections": 4,
+DOWNLOAD = SETTINGS | {
     "timeout_s": 2,
     "deadline_s": 20,
     "longest_wait_s": 20,
     "retries": 1,
-    "backoff_s": 0.01,
     "patience": 20,
     "unreachable_share": 0,
-    "min_free_gb": 0,
 }
 
 

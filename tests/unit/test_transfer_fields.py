@@ -9,24 +9,12 @@ import imagecodecs
 import numpy as np
 import pytest
 from fault_server import FaultServer
+from transfer_settings import SETTINGS
 from wherein.transfer.attempts import pause_s
 from wherein.transfer.cache import Note
 from wherein.transfer.fields import Downloader, odd_ones
 from wherein.transfer.progress import Progress
 
-SETTINGS = {
-    "offline": False,
-    "revalidate": False,
-    "connections": 4,
-    "timeout_s": 0.4,
-    "deadline_s": 4,
-    "longest_wait_s": 4,
-    "retries": 3,
-    "backoff_s": 0.01,
-    "patience": 8,
-    "unreachable_share": 0.02,
-    "min_free_gb": 0,
-}
 WHOLE = [(None, "max")]
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from real_data import real_data
 from release_server import AtlasField, CellsField, ReleaseServer, changed, drawn_cells, drawn_fields, real_fields
+from transfer_settings import SETTINGS as QUICK
 from wherein.catalog import build_catalog
 from wherein.download import check_shard
 from wherein.settings import catalog_settings, check_config, release_settings
@@ -27,19 +28,7 @@ from wherein.transfer.cache import Cache, Entry
 
 log = logging.getLogger(__name__)
 
-SETTINGS = {
-    "offline": False,
-    "revalidate": False,
-    "connections": 4,
-    "timeout_s": 0.4,
-    "deadline_s": 3,
-    "longest_wait_s": 3,
-    "retries": 3,
-    "backoff_s": 0.01,
-    "patience": 1000,
-    "unreachable_share": 1.0,
-    "min_free_gb": 0,
-}
+SETTINGS = QUICK | {"deadline_s": 3, "longest_wait_s": 3, "patience": 1000, "unreachable_share": 1.0}
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 KILLS = 10
 

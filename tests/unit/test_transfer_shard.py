@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fault_server import FaultServer
+from transfer_settings import SETTINGS as QUICK
 from urllib3.exceptions import MaxRetryError
 from wherein.channels import uri_column
 from wherein.download import DownloadError, check_shard
@@ -24,19 +25,7 @@ from wherein.transfer.client import Client, certificates
 log = logging.getLogger(__name__)
 
 ROLES = ("nucleus", "protein")
-SETTINGS = {
-    "offline": False,
-    "revalidate": False,
-    "connections": 4,
-    "timeout_s": 2,
-    "deadline_s": 20,
-    "longest_wait_s": 20,
-    "retries": 3,
-    "backoff_s": 0.01,
-    "patience": 20,
-    "unreachable_share": 0.1,
-    "min_free_gb": 0,
-}
+SETTINGS = QUICK | {"timeout_s": 2, "deadline_s": 20, "longest_wait_s": 20, "patience": 20, "unreachable_share": 0.1}
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 JOB = """

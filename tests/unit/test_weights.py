@@ -6,8 +6,9 @@ import pytest
 from fault_server import FaultServer
 from real_data import real_data
 from transfer_settings import SETTINGS
+from wherein.digest import sha256_of
 from wherein.models.fetch_weights import fetch_weights
-from wherein.models.weights import WeightsError, read_weights, sha256_of
+from wherein.models.weights import WeightsError, read_weights
 from wherein.transfer.lock import read_lock
 
 TABLE = Path(__file__).resolve().parents[2] / "resources" / "weights.tsv"

@@ -231,10 +231,14 @@ def model_level(wildcards):
     return config["models"][wildcards.model]["level"]
 
 
+def weights_path(name):
+    """The file of published weights; none for a model that has none or is untrained."""
+    return [] if name in (None, "untrained") else f"resources/weights/{name}.npz"
+
+
 def weights_of(wildcards):
     """An input: the weights that the job's model loads, if it loads any."""
-    name = config["models"][wildcards.model]["weights"]
-    return [] if name in (None, "untrained") else f"resources/weights/{name}.npz"
+    return weights_path(config["models"][wildcards.model]["weights"])
 
 
 def weights_sha256(wildcards):
@@ -245,8 +249,7 @@ def weights_sha256(wildcards):
 
 def every_weights_file():
     """An input: the weights of all models."""
-    names = {model["weights"] for model in config["models"].values()} - {None, "untrained"}
-    return [f"resources/weights/{name}.npz" for name in sorted(names)]
+    return sorted({path for model in config["models"].values() if (path := weights_path(model["weights"]))})
 
 
 def fetched_sources():

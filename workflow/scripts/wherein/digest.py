@@ -145,3 +145,9 @@ def _says_nothing(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign):
         return [ast.unparse(target) for target in node.targets] == ["__version__"]
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def sha256_of(path: str | Path) -> str:
+    """sha256 of a file, as 64 hexadecimal characters."""
+    with Path(path).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

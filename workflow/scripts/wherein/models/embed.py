@@ -10,10 +10,10 @@ import pandas as pd
 from wherein import tables
 from wherein.channels import in_order
 from wherein.crops.store import CropStore
+from wherein.digest import sha256_of
 from wherein.labels import vocabulary
 from wherein.models import classic
 from wherein.models.patches import resample, standardize, statistics
-from wherein.models.weights import sha256_of
 from wherein.readers import read_field
 from wherein.reading.tiling import tiles
 from wherein.reasons import KEPT, PASSED

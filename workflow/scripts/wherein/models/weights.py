@@ -1,7 +1,6 @@
 """Published weights: which file each name means."""
 
 import csv
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,9 +43,3 @@ def read_weights(table: str | Path) -> dict[str, Weights]:
     with Path(table).open(newline="", encoding="utf-8") as lines:
         rows = [Weights(**{**row, "bytes": int(row["bytes"])}) for row in csv.DictReader(lines, delimiter="\t")]
     return {row.name: row for row in rows}
-
-
-def sha256_of(path: str | Path) -> str:
-    """sha256 of a file, as 64 hexadecimal characters."""
-    with Path(path).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from wherein.segmentation.grid import blur, disk, shrink, working_shape
+from wherein.segmentation.grid import blur, coarsened, disk, shrink
 
 
 class Nuclei(NamedTuple):
@@ -91,9 +91,8 @@ def count_reference(image: np.ndarray, pixel_size_um: float, options: dict[str, 
 
 def _smoothed(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> tuple[np.ndarray, float]:
     """The image on the working grid, smoothed, and micrometres a pixel there."""
-    shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    return blur(shrink(image, shape), options["smoothing_um"] / step), step
+    coarse, step = coarsened(image, pixel_size_um, options["grid_um"])
+    return blur(coarse, options["smoothing_um"] / step), step
 
 
 def _objects(signal: np.ndarray, step: float, options: dict[str, Any]) -> Nuclei:

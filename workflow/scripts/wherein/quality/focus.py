@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wherein.segmentation.grid import blur, shrink, working_shape
+from wherein.segmentation.grid import blur, coarsened, shrink, working_shape
 
 
 def sharpness(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) -> float:
@@ -24,9 +24,7 @@ def sharpness(image: np.ndarray, pixel_size_um: float, options: dict[str, Any]) 
     Returns:
         The sharpness; 0 where there is structure of the size of nuclei and none finer; NaN where there is none at all.
     """
-    shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    plane = shrink(image, shape)
+    plane, step = coarsened(image, pixel_size_um, options["grid_um"])
     # the brightest specks would else be all that is judged
     plane = np.minimum(plane, float(np.percentile(plane[::4, ::4], 99.9)))
     texture = plane - _wide_blur(plane, options["texture_um"] / step)
@@ -57,9 +55,7 @@ def coarse_spread(image: np.ndarray, step_um: float, options: dict[str, Any]) ->
         Intensity.
     """
     fine = options["coarse_um"] / 4
-    shape = working_shape(image.shape, step_um, fine / 4)
-    step = step_um * image.shape[0] / shape[0]
-    small = shrink(image, shape)
+    small, step = coarsened(image, step_um, fine / 4)
     return float((blur(small, fine / step) - blur(small, options["coarse_um"] / step)).std())
 
 

@@ -28,6 +28,21 @@ def shrink(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(plane, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
 
 
+def coarsened(image: np.ndarray, pixel_size_um: float, grid_um: float) -> tuple[np.ndarray, float]:
+    """Average an image over a grid of `grid_um`; one whose pixels are as coarse already keeps its own.
+
+    Args:
+        image: (H, W) of any real type.
+        pixel_size_um: micrometres a pixel of the image.
+        grid_um: micrometres a pixel of the working grid.
+
+    Returns:
+        (h, w) float32, and micrometres a pixel there, which whole numbers of pixels keep from being `grid_um` exactly.
+    """
+    shape = working_shape(image.shape, pixel_size_um, grid_um)
+    return shrink(image, shape), pixel_size_um * image.shape[0] / shape[0]
+
+
 def enlarge_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bring labels to a finer grid with smooth outlines.
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.filters import threshold_li
 
 from wherein.segmentation.cells import grown
-from wherein.segmentation.grid import blur, disk, in_sequence, shrink, working_shape
+from wherein.segmentation.grid import blur, coarsened, disk, in_sequence
 from wherein.segmentation.methods import MethodContext, Outlines
 from wherein.segmentation.nuclei import rounding_noise, stands_out
 
@@ -34,9 +34,7 @@ def outline(
     """
     options = settings["log-mce"]
     image = images["nucleus"]
-    shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = shrink(image, shape)
+    coarse, step = coarsened(image, pixel_size_um, options["grid_um"])
     mask = nucleus_mask(coarse, step, options)
     if not stands_out(coarse, mask, settings["nuclei"]["contrast"], rounding_noise(image.dtype)):
         mask[:] = False

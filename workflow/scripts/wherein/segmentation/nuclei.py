@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
-from wherein.segmentation.grid import blur, closed, disk, enlarge_labels, filled, in_sequence, shrink, working_shape
+from wherein.segmentation.grid import blur, closed, coarsened, disk, enlarge_labels, filled, in_sequence, shrink
 
 
 def find_objects(image: np.ndarray, pixel_size_um: float, grid_um: float, options: dict[str, Any]) -> np.ndarray:
@@ -29,10 +29,9 @@ def find_objects(image: np.ndarray, pixel_size_um: float, grid_um: float, option
     Returns:
         (H, W) uint32, 0 for background, objects numbered from 1 without gaps, those at the border included.
     """
-    shape = working_shape(image.shape, pixel_size_um, grid_um)
-    step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = objects_on_grid(shrink(image, shape), step, options, rounding_noise(image.dtype))
-    return in_sequence(enlarge_labels(coarse, image.shape)).astype(np.uint32)
+    coarse, step = coarsened(image, pixel_size_um, grid_um)
+    labels = objects_on_grid(coarse, step, options, rounding_noise(image.dtype))
+    return in_sequence(enlarge_labels(labels, image.shape)).astype(np.uint32)
 
 
 def rounding_noise(dtype: np.dtype) -> float:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from wherein.segmentation.cells import grown
-from wherein.segmentation.grid import shrink, working_shape
+from wherein.segmentation.grid import coarsened
 from wherein.segmentation.methods import MethodContext, Outlines
 from wherein.segmentation.nuclei import rounding_noise, stands_out
 
@@ -33,9 +33,7 @@ def outline(
     """
     options = settings["otsu-nuclei"]
     image = images["nucleus"]
-    shape = working_shape(image.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = shrink(image, shape)
+    coarse, step = coarsened(image, pixel_size_um, options["grid_um"])
     labels = components_above_otsu(coarse, options["min_um2"] / step**2)
     if not stands_out(coarse, labels > 0, settings["nuclei"]["contrast"], rounding_noise(image.dtype)):
         labels[:] = 0

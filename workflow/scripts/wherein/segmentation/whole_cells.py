@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from wherein.channels import MARKERS
-from wherein.segmentation.grid import blur, closed, disk, enlarge_labels, in_sequence, shrink, working_shape
+from wherein.segmentation.grid import blur, closed, coarsened, disk, enlarge_labels, in_sequence
 from wherein.segmentation.methods import MethodContext, Outlines
 from wherein.segmentation.nuclei import local_background, noise_level, objects_on_grid, solidity
 
@@ -44,9 +44,7 @@ def find_whole_cells(reference: np.ndarray, pixel_size_um: float, settings: dict
         (H, W) uint32, numbered from 1 without gaps.
     """
     options = settings["whole_cells"]
-    shape = working_shape(reference.shape, pixel_size_um, options["grid_um"])
-    step = pixel_size_um * reference.shape[0] / shape[0]
-    image = shrink(reference, shape)
+    image, step = coarsened(reference, pixel_size_um, options["grid_um"])
     look = options["look"]
     if look == "auto":
         look = "outlines" if is_bright_field(image) else "bright"

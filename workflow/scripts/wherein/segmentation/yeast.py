@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from wherein.segmentation.grid import blur, disk, enlarge_labels, in_sequence, shrink, working_shape
+from wherein.segmentation.grid import blur, coarsened, disk, enlarge_labels, in_sequence
 from wherein.segmentation.methods import MethodContext, Outlines
 from wherein.segmentation.nuclei import necks, noise_level, objects_on_grid, rounding_noise
 from wherein.segmentation.pairing import paired
@@ -36,9 +36,7 @@ def outline(
     """
     body, options = settings["whole_cells"], settings["yeast"]
     image = images["reference"] if "reference" in images else images["protein"]
-    shape = working_shape(image.shape, pixel_size_um, body["grid_um"])
-    step = pixel_size_um * image.shape[0] / shape[0]
-    coarse = shrink(image, shape)
+    coarse, step = coarsened(image, pixel_size_um, body["grid_um"])
     nuclei, cells = yeast_on_grid(coarse, step, body, options, rounding_noise(image.dtype))
     return Outlines(*paired(enlarge_labels(nuclei, image.shape), enlarge_labels(cells, image.shape)))
 

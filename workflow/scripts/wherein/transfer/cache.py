@@ -1,7 +1,6 @@
 """The cache of fetched files: an entry is a file and a note on it, and both are checked whenever it is used."""
 
 import fcntl
-import hashlib
 import json
 import os
 import posixpath
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from wherein.atomic import write_json
-from wherein.digest import digest
+from wherein.digest import digest, sha256_of
 from wherein.transfer.state import RemoteState, bare
 
 
@@ -168,12 +167,6 @@ class Cache:
     def room(self) -> int:
         """Bytes that may still be written."""
         return shutil.disk_usage(self.folder).free - self.least_free
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, as 64 hexadecimal characters."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def suffix(url: str) -> str:

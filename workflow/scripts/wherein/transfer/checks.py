@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 from xml.parsers import expat
 
-from wherein.transfer.cache import sha256_of
+from wherein.digest import sha256_of
 from wherein.transfer.errors import described
 
 CHUNK = 1 << 20

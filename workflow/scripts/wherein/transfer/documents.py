@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wherein.digest import sha256_of
 from wherein.reasons import PASSING_REASONS
 from wherein.transfer.attempts import persistently
-from wherein.transfer.cache import Cache, Entry, Note, sha256_of
+from wherein.transfer.cache import Cache, Entry, Note
 from wherein.transfer.checks import Check, UnfitError, opened
 from wherein.transfer.client import Client
 from wherein.transfer.clock import Clock

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wherein.digest import sha256_of
 from wherein.transfer.attempts import persistently
-from wherein.transfer.cache import Cache, Entry, Note, sha256_of
+from wherein.transfer.cache import Cache, Entry, Note
 from wherein.transfer.client import Client
 from wherein.transfer.clock import Clock
 from wherein.transfer.errors import TransferError
