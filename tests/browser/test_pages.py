@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from unit.fake_run import empty_model, write_fake_run
+from unit.fake_scores import write_fake_scores
 from wherein.settings import fill_defaults, schema
 from wherein.views.site import build_site
 
@@ -45,6 +46,7 @@ def site(browser, tmp_path_factory) -> Path:
         _blank_png(path)
     settings: dict = {}
     fill_defaults(settings, schema()["$defs"]["report"])
+    write_fake_scores(run, {**settings, "dpi": 50})
     sources = {name: {"kind": "simulated"} for name in ("human", "yeast")}
     # a space and an accent: people unpack reports anywhere
     folder = tmp_path_factory.mktemp("a réport") / "site"
@@ -89,6 +91,9 @@ def opened(site: Path, page: str, tmp_path: Path, script: str = "") -> str:
     ("page", "expected"),
     [
         ("index.html", ["What came in, and what became of it", "channel mismatch", "guessing"]),
+        ("models.html", ["Which is better than which", "gapnet", "What they cost"]),
+        ("model-classic.html", ["Each location", "vote of expert", "Errors to look at"]),
+        ("model-empty.html", ["Not scored"]),
         ("proteins.html", ["HGENE0", "YGENE0", "controls", "Nucleoplasm", "10 rows"]),
         ("protein.html#HGENE3", ["HGENE3", "Mitochondria", "One contrast for all cells", "Most alike in the atlas"]),
         ("protein.html", ["Choose a protein from"]),
@@ -127,7 +132,7 @@ def test_no_page_is_wider_than_a_telephone(site, tmp_path):
     outer = site / "outer.html"
     outer.write_text(f"<!doctype html><main>{''.join(frames)}</main><script>{hear}</script>", encoding="utf-8")
     told = opened(site, outer.name, tmp_path)
-    widths = {page: int(width) for page, width in re.findall(r"\[(\w+) (\d+)\]", told)}
+    widths = {page: int(width) for page, width in re.findall(r"\[([\w-]+) (\d+)\]", told)}
     for path in [outer, *site.glob("inner-*.html")]:
         path.unlink()
     assert sorted(widths) == pages

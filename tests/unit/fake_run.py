@@ -82,7 +82,15 @@ class FakeRun:
             "enrichment": "biology/{model}/enrichment.tsv",
             "heterogeneity": "biology/{model}/heterogeneity.tsv",
             "heterogeneity_fields": "biology/{model}/heterogeneity_fields.tsv",
+            "scored": "evaluation/{model}/fields.parquet",
+            "groups": "evaluation/{model}/groups.tsv",
+            "breakdown": "evaluation/{model}/breakdown.json",
+            "leaks": "evaluation/{model}/leaks.json",
+            "neighbours": "evaluation/{model}/neighbours.tsv",
+            "judges": "evaluation/{model}/judges.tsv",
+            "annotated": "evaluation/{model}/annotated.tsv",
         }
+        compared = ("scores", "precision_recall", "classes", "training_counts", "speed")
         figures = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
         return {
             "fields": self.path("catalog/fields.parquet"),
@@ -102,6 +110,12 @@ class FakeRun:
             "quality": self.per_shard("segmentation/{shard}.parquet"),
             "masks": self.per_shard("masks/{shard}.zarr"),
             "run_figures": [self.path(f"report/figures/{name}.png") for name in figures],
+            "comparison_figures": [
+                *(self.path(f"report/figures/models_{name}.png") for name in compared),
+                self.path("report/figures/labels.png"),
+            ],
+            "models_table": self.path("report/models.tsv"),
+            "models_pairs": self.path("report/models_pairs.tsv"),
             **{
                 name: [self.path(pattern.format(model=model)) for model in self.models]
                 for name, pattern in per_model.items()

@@ -42,7 +42,7 @@ def finish(root: Path, plan: Plan = PLAN) -> None:
     os.utime(catalog, (moment, moment))
     names = {
         "shard": [shard.name for shard in plan.shards], "model": list(plan.works_on), "weights": ["published"],
-        "gene_sets": list(plan.gene_sets), "segmenter": ["own"], "method": ["log-mce", "unet"],
+        "gene_sets": list(plan.gene_sets), "segmenter": ["own"], "method": ["log-mce", "unet"], "grid": ["256px"],
     }  # fmt: skip
     for number, stage in enumerate(STAGES, 1):
         for pattern in stage.outputs:
@@ -72,6 +72,8 @@ def test_every_rule_is_a_stage_with_the_same_outputs():
     stages = {stage.name: set(stage.outputs) for stage in STAGES}
     # done before the cost is asked, or the asking itself
     others = {"catalog", "fetch_release", "cost"}
+    # made where they are asked for by name, and by no run
+    others |= {"index_crops", "crop_statistics", "export_model"}
     targets = {name for name, text in rules().items() if "output:" not in text}
     assert set(rules()) - others - targets == set(stages)
     for name, outputs in stages.items():
@@ -194,7 +196,8 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     os.utime(tmp_path / "results/catalog/fields.parquet")
     found = to_do(tmp_path)
     assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
-                          "plot_qc", "plot_segmentation", "plot_model", "build_site"}  # fmt: skip
+                          "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
+                          "compare", "build_site"}  # fmt: skip
 
 
 def test_new_shards_leave_the_old_ones_done(tmp_path):
@@ -466,6 +469,7 @@ def priced(folder: Path, config: dict) -> tuple[pd.DataFrame, str]:
         "works_on": {name: [own for own in config["sources"] if name in models_of_source(config, own)]
                      for name in config["models"]},
         "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [],
+        "learned": {}, "ensembles": {},
         "crop": {name: for_source(config, "crop", name) for name in config["sources"]},
     }  # fmt: skip
     catalog = "results/catalog"
@@ -497,10 +501,56 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 11
+    assert table["jobs"].sum() == 4 * 500 + 500 + 15
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, page = priced(tmp_path, generated(tmp_path, 0))
     assert "No source has a field." in page
+
+
+LEARNING = PLAN._replace(
+    works_on={"net": ["a"], "small": ["a"], "cells": ["a"], "both": ["a"]}, weights={}, gpu_models=["net"],
+    learned={"net": "256px", "small": "256px", "cells": None}, ensembles={"both": ["net", "small"]},
+)  # fmt: skip
+
+
+def test_models_that_are_trained_have_jobs_of_their_own(tmp_path):
+    jobs = all_jobs(LEARNING, str(tmp_path))
+    named = [(job.stage, job.model, job.shard or job.item) for job in jobs]
+    # one grid for two models, on the shards of their source
+    assert [job.item for job in jobs if job.stage == "shrink"] == ["256px", "256px"]
+    assert [job.shard for job in jobs if job.stage == "shrink"] == ["a-0001", "a-0002"]
+    assert [row[1] for row in named if row[0] == "train"] == ["net", "small", "cells"]
+    assert [row[1] for row in named if row[0] == "combine"] == ["both"]
+    assert not [row for row in named if row[0] == "embed"]
+    assert len([row for row in named if row[0] == "embed_network"]) == 6
+    assert [row[2] for row in named if row[0] == "embed_ensemble"] == ["a-0001", "a-0002"]
+    assert {(job.stage, job.model) for job in jobs if job.gpus and job.model} == {
+        ("train", "net"),
+        ("embed_network", "net"),
+    }
+
+
+def touch(root, path, later=1000):
+    moment = time.time() + later
+    os.utime(root / path, (moment, moment))
+
+
+def test_a_network_trained_anew_brings_back_what_it_says(tmp_path):
+    finish(tmp_path, LEARNING)
+    touch(tmp_path, "results/models/small/weights.pt")
+    found = to_do(tmp_path, LEARNING)
+    assert "train" not in found
+    # its own two shards, and those of the ensemble
+    assert (found["embed_network"], found["combine"], found["embed_ensemble"]) == (2, 1, 2)
+    assert found["evaluate"] == 2
+
+
+def test_a_changed_shard_trains_nothing_anew(tmp_path):
+    finish(tmp_path, LEARNING)
+    touch(tmp_path, "results/qc/a-0002.parquet")
+    found = to_do(tmp_path, LEARNING)
+    assert not {"train", "training_table", "combine"} & set(found)
+    assert (found["shrink"], found["embed_network"]) == (1, 3)

@@ -52,6 +52,7 @@ def evaluate(tmp_path, shards, rows, config=None, truth=True, weights=None, rela
         classes=str(tmp_path / "classes.tsv"),
         scores=str(tmp_path / "scores.json"),
         out_predictions=str(tmp_path / "out.parquet"),
+        out_fields=str(tmp_path / "scored.parquet"),
         summary=str(tmp_path / "summary.json"),
     )
     return (
@@ -208,6 +209,7 @@ def test_published_predictions_are_scored_in_their_own_vocabulary(tmp_path):
         classes=str(run / "classes.tsv"),
         scores=str(run / "scores.json"),
         out_predictions=str(run / "out.parquet"),
+        out_fields=str(run / "scored.parquet"),
         summary=str(run / "summary.json"),
     )
     scores = json.loads((run / "scores.json").read_text())

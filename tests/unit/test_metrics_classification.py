@@ -4,14 +4,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_curve,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from wherein.metrics.classification import (
     auc,
+    average_precision,
     baseline_macro_f1,
     class_scores,
+    confusion,
+    curve,
     macro_f1,
+    macro_scores,
     micro_f1,
     ratio_thresholds,
+    unit_f1,
 )
 
 
@@ -99,3 +112,72 @@ def test_threshold_of_a_useless_classifier_predicts_no_more_than_there_are():
     rng = np.random.default_rng(0)
     truth, scores = rng.random((1000, 1)) < 0.05, rng.random((1000, 1))
     assert (scores >= ratio_thresholds(truth, scores)).sum() == truth.sum()
+
+
+def test_average_precision_as_scikit_learn():
+    truth, scores = drawn(11)
+    np.testing.assert_allclose(average_precision(truth, scores), average_precision_score(truth, scores, average=None))
+
+
+def test_average_precision_of_two_classifiers_is_weighted_by_their_positives():
+    truth, scores = drawn(12)
+    folds = np.arange(len(truth)) % 3
+    expected = sum(
+        average_precision_score(truth[folds == fold], scores[folds == fold], average=None) * truth[folds == fold].sum(0)
+        for fold in range(3)
+    )
+    np.testing.assert_allclose(average_precision(truth, scores, folds), expected / truth.sum(axis=0))
+
+
+def test_average_precision_of_an_absent_class_is_not_defined():
+    found = average_precision(np.array([[True, False], [False, False]]), np.array([[0.2, 0.5], [0.3, 0.5]]))
+    assert found[0] == pytest.approx(0.5)
+    assert np.isnan(found[1])
+
+
+def test_macro_scores_count_a_class_that_is_never_predicted():
+    truth = np.array([[True, False, False], [False, True, False]])
+    predicted = np.array([[True, False, False], [True, False, False]])
+    found = macro_scores(truth, predicted)
+    assert found == {"precision": pytest.approx(0.25), "recall": 0.5, "f1": pytest.approx(1 / 3)}
+    drawn_truth, scores = drawn(3)
+    several = macro_scores(drawn_truth, scores >= 0.7)
+    expected = precision_score(drawn_truth, scores >= 0.7, average="macro", zero_division=0)
+    assert several["precision"] == pytest.approx(expected)
+
+
+def test_unit_f1_is_that_of_each_units_own_classes():
+    truth, scores = drawn(5)
+    predicted = scores >= 0.5
+    found = unit_f1(truth, predicted)
+    for row, (have, told) in enumerate(zip(truth, predicted, strict=True)):
+        if have.any() or told.any():
+            both = len({*np.flatnonzero(have)} & {*np.flatnonzero(told)})
+            assert found[row] == pytest.approx(2 * both / (have.sum() + told.sum()))
+        else:
+            assert np.isnan(found[row])
+
+
+def test_confusion_as_scikit_learn():
+    rng = np.random.default_rng(0)
+    kinds, scores = rng.integers(0, 4, 80), rng.random((80, 4))
+    truth = np.eye(4, dtype=bool)[kinds]
+    np.testing.assert_array_equal(confusion(truth, scores), confusion_matrix(kinds, scores.argmax(1)))
+    with pytest.raises(ValueError, match="exactly one class"):
+        confusion(np.ones((1, 4), bool), scores[:1])
+    assert confusion(np.zeros((0, 4), bool), np.zeros((0, 4))).sum() == 0
+
+
+def test_curve_has_every_threshold_and_thins_out_evenly():
+    truth, scores = drawn(2, n=400)
+    whole = curve(truth[:, 1], scores[:, 1], 400)
+    precision, recall, thresholds = precision_recall_curve(truth[:, 1], scores[:, 1])
+    np.testing.assert_allclose(whole["threshold"], thresholds[::-1])
+    np.testing.assert_allclose(whole["precision"], precision[:-1][::-1])
+    np.testing.assert_allclose(whole["recall"], recall[:-1][::-1])
+    fine = np.random.default_rng(1).random(400)
+    thin = curve(truth[:, 1], fine, 20)
+    assert len(thin) <= 22
+    assert thin["recall"].iloc[-1] == 1.0
+    assert thin["recall"].diff().max() < 0.12
+    assert len(curve(np.zeros(5, bool), np.arange(5.0), 10)) == 0

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from real_data import real_data
+from wherein.models.weights import read_weights
 from wherein.settings import (
     ROLES_OF_KIND,
     STAGES_BY_SOURCE,
@@ -202,8 +203,10 @@ def test_roles_of_sources():
 
 
 def test_the_schema_knows_every_kind_and_every_column():
-    properties = schema()["properties"]
-    assert set(properties["models"]["additionalProperties"]["properties"]["kind"]["enum"]) == set(ROLES_OF_KIND)
+    assert set(ROLES_OF_KIND) == {
+        "classic",
+        *(row.kind for row in read_weights(HOUSE / "resources/weights.tsv").values()),
+    }
     source = schema()["$defs"]["table_source"]["properties"]
     assert set(source["columns"]["propertyNames"]["enum"]) == set(COLUMNS)
     assert (source["pixel_size_um"]["minimum"], source["pixel_size_um"]["maximum"]) == PIXEL_SIZES_UM
@@ -211,7 +214,7 @@ def test_the_schema_knows_every_kind_and_every_column():
         assert stage in source
 
 
-@pytest.mark.parametrize("name", ["config", "hpa", "opencell", "two_roles", "yeast"])
+@pytest.mark.parametrize("name", ["config", "hpa", "localization", "opencell", "two_roles", "yeast"])
 def test_ready_runs_run_as_they_are(name, monkeypatch):
     monkeypatch.chdir(HOUSE)
     config = load(f"config/{name}.yaml")

@@ -5,8 +5,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from wherein import tables
-from wherein.split import CONTROL, make_split, near_duplicates, split_run, stratify
+from wherein.split import CONTROL, make_split, near_duplicates, split_run
 
 SETTINGS = {"folds": 5, "seed": 0, "near_duplicate_bits": 4, "tag_genes": 20}
 
@@ -228,13 +231,6 @@ def test_controls_of_one_sample_lie_in_one_fold():
     assert notes == []
 
 
-def test_stratify_keeps_what_is_fixed():
-    labels = {f"g{k}": ["rare"] if k < 5 else ["common"] for k in range(50)}
-    fold_of = stratify(labels, {"g0": 3}, 5, 0)
-    assert fold_of["g0"] == 3
-    assert sorted(fold_of[f"g{k}"] for k in range(5)) == [0, 1, 2, 3, 4]
-
-
 def test_split_run_writes_the_table_and_reads_it_again(tmp_path):
     rows = screen(genes=8)
     fields = rows.drop(columns="phash")
@@ -260,6 +256,8 @@ def test_split_run_writes_the_table_and_reads_it_again(tmp_path):
     summary = json.loads((tmp_path / "run.json").read_text())
     assert summary["counts"] == {"in": 33, "kept": 33}
     assert sum(fold["cells"] for fold in summary["folds"]) == 1
+    assert summary["spread"]["fields"] >= 0
+    assert summary["spread"]["labels"] >= 0
 
 
 def test_no_field_at_all_is_an_empty_table():
@@ -267,3 +265,57 @@ def test_no_field_at_all_is_an_empty_table():
     table, _ = split(rows)
     assert len(table) == 0
     assert list(table.columns) == tables.SPLIT.names
+
+
+def tangled(seed, n=70):
+    """Fields of genes that share antibodies, are bound together by one, and have near-duplicate images."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 2**63, 25)
+    rows = []
+    for k in range(n):
+        genes = [f"G{g}" for g in rng.choice(40, size=rng.choice([1, 1, 1, 2]), replace=False)]
+        image = int(images[rng.integers(25)]) ^ (1 << int(rng.integers(63))) if rng.random() < 0.15 else None
+        phash = f"{image if image is not None else int(rng.integers(0, 2**63)):016x}"
+        labels = rng.choice(["Cytosol", "Nucleoli", "Vesicles"], size=rng.integers(0, 3), replace=False)
+        reagent = None if rng.random() < 0.1 else f"R{rng.integers(45)}"
+        rows.append(field(f"f{k:03d}", genes, reagent, labels, phash=phash, control=rng.random() < 0.1))
+    return pd.DataFrame(rows)
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), folds=st.integers(2, 6))
+def test_nothing_leaks_whatever_is_tangled(seed, folds):
+    """By all pairs: what shares a gene, an antibody or an image is on one side."""
+    rows = tangled(seed)
+    table, _ = split(rows, folds=folds)
+    seen = rows.merge(table.drop(columns="phash"), on="field_id")
+    seen = seen[~seen["control"].astype(bool)].to_dict("records")
+    assert sorted(table["field_id"]) == sorted(rows["field_id"])
+    for one, other in itertools.combinations(seen, 2):
+        near = (int(one["phash"], 16) ^ int(other["phash"], 16)).bit_count() <= SETTINGS["near_duplicate_bits"]
+        reagent = one["reagent"] is not None and one["reagent"] == other["reagent"]
+        if near or reagent or set(one["genes"]) & set(other["genes"]):
+            assert one["gene_fold"] == other["gene_fold"], (one, other)
+            if near:
+                assert one["field_fold"] == other["field_fold"] or one["gene_group"] != other["gene_group"]
+
+
+def test_k_folds_are_a_partition_that_every_field_is_tested_in_once():
+    table, _ = split(screen(), folds=4)
+    tested = [set(table.loc[table["gene_fold"] == fold, "field_id"]) for fold in range(4)]
+    assert sum(map(len, tested)) == len(table)
+    assert set.union(*tested) == set(table["field_id"])
+    for fold in range(4):
+        train = table[(table["gene_fold"] != fold) & (table["gene_group"] != CONTROL)]
+        test = table[(table["gene_fold"] == fold) & (table["gene_group"] != CONTROL)]
+        assert not set(train["gene_group"]) & set(test["gene_group"])
+
+
+def test_a_gene_with_many_fields_counts_as_many():
+    """One gene has half of all fields: the fold that gets it gets nothing else."""
+    rows = [field(f"big{k}", "BIG", "RBIG", ["Cytosol"], phash=f"{k * 7919:016x}") for k in range(40)]
+    rows += [field(f"f{k}", f"G{k}", f"R{k}", ["Cytosol"], phash=image) for k, image in enumerate(hashes(40, 5))]
+    table, _ = split(pd.DataFrame(rows), near_duplicate_bits=0, folds=3)
+    fold = table.set_index("field_id")["gene_fold"]
+    assert (fold == fold["big0"]).sum() == 40
+    assert sorted(fold.value_counts()) == [20, 20, 40]

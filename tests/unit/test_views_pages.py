@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import FakeRun, empty_model, write_fake_run
+from fake_scores import write_fake_scores
 from PIL import Image
+from wherein.models.statistics import Fields
 from wherein.settings import fill_defaults, schema
 from wherein.views.attribution import attributions
 from wherein.views.model import plot_model
+from wherein.views.model_pages import gallery, learns_reagents, sample_share
 from wherein.views.pages import duration, share, thousands, volume
 from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
 from wherein.views.releases import moves, news, release_data, summary_of_changes
@@ -58,6 +61,7 @@ def run(tmp_path_factory) -> FakeRun:
     found = write_fake_run(tmp_path_factory.mktemp("run"), genes=9, yeast=2, fields_each=1, shape=(216, 290))
     empty_model(found, "empty")
     draw_figures(found, {**defaults("report"), "dpi": 60})
+    write_fake_scores(found, {**defaults("report"), "dpi": 60})
     return found
 
 
@@ -146,7 +150,7 @@ def test_the_best_terms_of_each_cluster():
 
 def test_links_of_the_pages_are_relative_and_lead_somewhere(site):
     pages = sorted(site.glob("*.html"))
-    assert len(pages) == 10
+    assert len(pages) == 14
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r'(?:href|src)="([^"]*)"', text):
@@ -168,7 +172,7 @@ def test_the_summary_counts_what_lies_there(site):
     files = [path for path in site.rglob("*") if path.is_file()]
     assert told["files"] == len(files)
     assert told["bytes"] == sum(path.stat().st_size for path in files)
-    assert told["pages"] == 10
+    assert told["pages"] == 14
     assert told["proteins"] == 12
 
 
@@ -443,3 +447,79 @@ def test_what_has_no_licence_is_named(run, site, tmp_path):
     table = pd.read_csv(site / "licences.tsv", sep="\t")
     assert table["name"].tolist() == ["human", "yeast"]
     assert "not given" not in (site / "index.html").read_text()
+
+
+def test_the_page_of_all_models_compares_them(run, site):
+    text = (site / "models.html").read_text(encoding="utf-8")
+    table = pd.read_csv(run.path("report/models.tsv"), sep="\t")
+    for row in table.dropna(subset=["f1"]).itertuples():
+        assert f'href="model-{row.model}.html"' in text
+        assert f"<b>{row.f1:.3f}</b>" in text
+        assert f"{row.f1_low:.2f} to {row.f1_high:.2f}" in text
+    pairs = pd.read_csv(run.path("report/models_pairs.tsv"), sep="\t")
+    assert set(pairs["model"]) == {"classic", "gapnet"}
+    for row in pairs.itertuples():
+        assert f"{row.difference:+.3f}" in text
+    for name in ("scores", "precision_recall", "classes", "training_counts", "speed"):
+        assert (site / "figures" / f"models_{name}.png").stat().st_size > 1000
+
+
+def test_the_page_of_a_model_tells_each_location_people_and_errors(run, site):
+    text = (site / "model-classic.html").read_text(encoding="utf-8")
+    classes = pd.read_csv(run.path("evaluation/classic/classes.tsv"), sep="\t")
+    for row in classes[(classes["level"] == "field") & (classes["n"] > 0)].itertuples():
+        assert f'<th scope="row">{row._2}</th><td class="num">{row.n}</td>' in text
+    judges = pd.read_csv(run.path("evaluation/classic/judges.tsv"), sep="\t")
+    assert judges["judge"].tolist() == ["model", "A", "B", "mean of expert", "vote of expert"]
+    assert all(f'<th scope="row">{name}</th>' in text for name in judges["judge"])
+    pictures = re.findall(r'src="gallery/([^"]+)"', text)
+    assert pictures
+    assert all((site / "gallery" / name).stat().st_size > 500 for name in pictures)
+    annotated = pd.read_csv(run.path("evaluation/classic/annotated.tsv"), sep="\t", keep_default_na=False)
+    wanted = annotated[annotated["kind"] != ""]["field_id"].tolist()
+    shown = re.findall(r"<figcaption><b>([^<]+)</b>", text)
+    assert set(shown[: len(wanted)]) == set(wanted)
+
+
+def test_the_page_of_a_model_without_anything_scored(site):
+    text = (site / "model-empty.html").read_text(encoding="utf-8")
+    assert "Not scored: no labels to score against." in text
+    assert "gallery/" not in text
+
+
+@pytest.mark.parametrize("figure", ["curves", "confusion", "groups", "leaks", "judges"])
+@pytest.mark.parametrize("model", ["classic", "empty"])
+def test_every_figure_of_scores_is_drawn(run, model, figure):
+    picture = np.asarray(Image.open(run.root / "report" / "figures" / model / f"{figure}.png").convert("L"))
+    assert (picture < 250).mean() > 0.002
+
+
+def test_a_model_that_learned_reagents_is_warned_of(run, site, tmp_path):
+    assert "Trained to tell reagents apart" not in (site / "model-classic.html").read_text(encoding="utf-8")
+    assert learns_reagents({"training": {"loss": {"bce": 0, "arcface": 0.5, "cross_entropy": 0.5}}})
+    assert not learns_reagents({"training": {"loss": {"bce": 1, "arcface": 0}}})
+    assert not learns_reagents({"training": None})
+    table = pd.DataFrame({"split": ["gene_fold", "field_fold"], "attribute": "sample", "share": [np.nan, 0.69]})
+    table.to_csv(tmp_path / "n.tsv", sep="\t", index=False)
+    assert sample_share(str(tmp_path / "n.tsv")) == 0.69
+    table.head(1).assign(split="field_fold").to_csv(tmp_path / "n.tsv", sep="\t", index=False)
+    assert sample_share(str(tmp_path / "n.tsv")) is None
+
+
+def test_the_gallery_shows_what_people_or_the_model_got_wrong_first():
+    truth = np.eye(4, dtype=bool)
+    probabilities = np.array([[0.9, 0.1, 0, 0], [0.8, 0.1, 0, 0], [0, 0, 0.5, 0.6], [0.4, 0.7, 0, 0.2]])
+    units = pd.DataFrame({"field_id": list("abcd"), "version": "v"})
+    fields = Fields(units, truth, probabilities > 0.5, probabilities, np.zeros(4))
+    annotated = [
+        {"field_id": "c", "version": "v", "kind": "model_wrong", "published": "w", "model": "x", "answers": "P: w"},
+        {"field_id": "b", "version": "v", "kind": "both_wrong", "published": "x", "model": "w", "answers": "P: y;Q: z"},
+        {"field_id": "a", "version": "v", "kind": "", "published": "w", "model": "w", "answers": "P: w"},
+    ]
+    found = gallery(fields, ("w", "x", "y", "z"), annotated, 10)
+    assert [row["field_id"] for row in found] == ["b", "c", "d"]
+    assert found[0]["answers"] == ["P: y", "Q: z"]
+    assert found[2]["predicted"] == "x"
+    assert found[2]["probability"] == 0.7
+    assert [row["field_id"] for row in gallery(fields, ("w", "x", "y", "z"), annotated, 1)] == ["b"]
+    assert [row["field_id"] for row in gallery(fields, ("w", "x", "y", "z"), [], 10)] == ["b", "d", "c"]

@@ -3,6 +3,10 @@
 import csv
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,12 +17,25 @@ from wherein.settings import check_config
 from wherein.simulate.field import draw_field
 from wherein.simulate.plan import plan_source
 
-PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed"}
-LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site"}
+PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed", "shrink", "embed_network"}
+LEARNING = {"training_table", "train"}
+LATER = {
+    *("evaluate", "break_down", "probe_leaks", "plot_scores", "compare"),
+    *("atlas", "enrich", "heterogeneity", "plot_model", "build_site"),
+}
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]
 
 ROLES = ("nucleus", "microtubules", "er", "protein")
+
+NET = {
+    "kind": "gapnet-pl",
+    "level": "field",
+    "field_px": 64,
+    "tile_px": 64,
+    "training": {"epochs": 2, "batch": 4, "checkpoint_minutes": 0},
+}
+"""A small network, trained on the first fields: two of their genes lie in each of the folds 0 to 2."""
 
 CONFIG = {
     "sources": {
@@ -31,7 +48,7 @@ CONFIG = {
         }
     },
     "shards": {"fields": 4},
-    "models": {"classic": {"kind": "classic", "level": "cell"}},
+    "models": {"classic": {"kind": "classic", "level": "cell"}, "net": NET},
     "overrides": "lab/overrides.tsv",
     "biology": {"gene_sets": {}},
 }
@@ -146,6 +163,65 @@ class TestReruns:
         planned = house.planned(*ARGUMENTS)
         assert {name: planned[name] for name in PIXEL_STAGES} == dict.fromkeys(PIXEL_STAGES, 1)
 
+    def test_a_new_release_trains_nothing_anew(self, house, drawn):
+        write_rows(house.folder / "lab" / "fields.csv", drawn[1])
+        weights = house.folder / "results" / "models" / "net" / "weights.pt"
+        before = weights.stat().st_mtime_ns, weights.read_bytes()
+        target = "results/predictions/net/lab-0003.parquet"
+        house.snakemake(*ARGUMENTS, "--", "catalog")
+        house.snakemake(*ARGUMENTS, "--", target)
+        assert (house.folder / target).exists()
+        assert (weights.stat().st_mtime_ns, weights.read_bytes()) == before
+        assert not set(house.planned(*ARGUMENTS)) & LEARNING
+
+    def test_how_a_network_is_trained_changed(self, house):
+        models = {**CONFIG["models"], "net": {**NET, "training": {**NET["training"], "epochs": 3}}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        planned = house.planned(*ARGUMENTS)
+        assert {name: planned[name] for name in ("train", "embed_network", "evaluate", "atlas")} == {
+            "train": 1, "embed_network": 2, "evaluate": 1, "atlas": 1,
+        }  # fmt: skip
+        # what it learns from stays as it was written
+        assert not set(planned) & {"training_table", "shrink", "embed", "split"}
+
+    def test_how_a_network_predicts_changed(self, house):
+        models = {**CONFIG["models"], "net": {**NET, "test_time": "flips"}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        planned = house.planned(*ARGUMENTS)
+        assert planned["embed_network"] == 2
+        assert not set(planned) & (LEARNING | {"shrink", "embed"})
+
+    def test_a_networks_code_changed(self, house):
+        path = house.folder / "workflow" / "scripts" / "wherein" / "models" / "networks" / "densenet121.py"
+        path.write_text(path.read_text() + "\n\nCHANGED = 1\n")
+        assert not set(house.planned(*ARGUMENTS)) & (LEARNING | {"embed_network"})
+        path = path.with_name("gapnet_pl.py")
+        path.write_text(path.read_text() + "\n\nCHANGED = 1\n")
+        planned = house.planned(*ARGUMENTS)
+        assert (planned["train"], planned["embed_network"]) == (1, 2)
+
+    def test_a_killed_training_goes_on(self, house):
+        models = {"net": {**NET, "training": {**NET["training"], "epochs": 80}}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        weights, state = (house.folder / "results" / "models" / "net" / name for name in ("weights.pt", "state"))
+        asked = [sys.executable, "-m", "snakemake", *ARGUMENTS, "--", "results/models/net/weights.pt"]
+        with subprocess.Popen(asked, cwd=house.folder, start_new_session=True, stderr=subprocess.DEVNULL) as run:
+            until = time.monotonic() + 300
+            while sum(len(path.read_text().splitlines()) for path in state.glob("*/history.csv")) < 5:
+                assert run.poll() is None, "the training ended before it could be killed"
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            os.killpg(run.pid, signal.SIGKILL)
+        assert not weights.exists()
+        assert list(state.glob("*/checkpoint.pt"))
+        house.snakemake(*ARGUMENTS, "--unlock")
+        house.snakemake(*ARGUMENTS, "--rerun-incomplete", "--", "results/models/net/weights.pt")
+        assert "going on in epoch" in (house.folder / "logs" / "train" / "net.log").read_text()
+        history = (house.folder / "results" / "models" / "net" / "history.csv").read_text().splitlines()
+        assert len(history) == 81
+        assert weights.exists()
+        assert not state.exists()
+
     def test_labels_changed(self, house, drawn):
         rows = [dict(row) for row in drawn[1][:8]]
         rows[0]["labels"] = "Mitochondria"
@@ -188,7 +264,7 @@ class TestReruns:
         house.snakemake(*ARGUMENTS, "catalog")
         planned = house.planned(*ARGUMENTS)
         assert {name: planned.get(name, 0) for name in PIXEL_STAGES} == {
-            "download": 0, "qc": 1, "segment": 1, "crop": 1, "embed": 1,
+            "download": 0, "qc": 1, "segment": 1, "crop": 1, "embed": 1, "shrink": 1, "embed_network": 1,
         }  # fmt: skip
 
     def test_library_code_changed(self, house):
@@ -213,7 +289,7 @@ class TestReruns:
         (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
         planned = house.planned(*ARGUMENTS)
         assert planned["embed"] == 2
-        assert not set(planned) & {"download", "qc", "segment", "crop", "split"}
+        assert not set(planned) & ({"download", "qc", "segment", "crop", "split", "embed_network"} | LEARNING)
 
     def test_stage_forced(self, house):
         planned = house.planned(*ARGUMENTS, "--forcerun", "segment")

@@ -16,6 +16,18 @@ from wherein.metrics.segmentation_plan import (
     truth_files,
     truth_patterns,
 )
+from wherein.models.grid import PATTERN as GRIDS
+from wherein.models.grid import grid_of
+from wherein.models.learned import (
+    ensemble_settings,
+    inference_settings,
+    is_ensemble,
+    is_learned,
+    networks_of,
+    table_settings,
+    training_settings,
+)
+from wherein.models.networks.registry import NETWORKS
 from wherein.models.weights import read_weights
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
@@ -51,6 +63,7 @@ wildcard_constraints:
     shard=r"[a-z0-9_]+-[0-9]+",
     model=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
     segmenter=r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*",
+    grid=GRIDS,
     method="|".join(METHODS),
 
 
@@ -226,6 +239,153 @@ def model_settings(wildcards):
     return config["models"][wildcards.model]
 
 
+def either(names):
+    """Regular expression of some names; one that nothing fits, where there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def learned_models():
+    """Regular expression of the networks that are trained here."""
+    return either(name for name, model in config["models"].items() if is_learned(model))
+
+
+def ensembles():
+    """Regular expression of the models that are put together of others."""
+    return either(name for name, model in config["models"].items() if is_ensemble(model))
+
+
+def ready_models():
+    """Regular expression of the models that need no training."""
+    known = config["models"].items()
+    return either(name for name, model in known if not is_learned(model) and not is_ensemble(model))
+
+
+def trained(pattern):
+    """An input: `pattern` for every network that is trained here and has a shard to learn from."""
+
+    def paths(wildcards):
+        known = [model for model, settings in config["models"].items() if is_learned(settings)]
+        return [pattern.format(model=model) for model in known if shards(model)]
+
+    return paths
+
+
+def frozen_shards(model):
+    """Shards that a model was trained on; while it has no training table, those that it works on."""
+    written = Path(f"results/training/{model}.shards.tsv")
+    if written.exists():
+        return [line.split("\t")[0] for line in written.read_text().splitlines()[1:]]
+    return shards(model)
+
+
+def learned_shards(pattern):
+    """An input: `pattern` for every shard that the job's model is trained on."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in frozen_shards(wildcards.model)]
+
+    return paths
+
+
+def pixels_of(model):
+    """Pattern of the stores that a trained network sees."""
+    settings = config["models"][model]
+    return "results/crops/{shard}.zarr" if settings["level"] == "cell" else fields_of(settings)
+
+
+def fields_of(settings):
+    """Pattern of the stores of fields on a model's grid."""
+    return f"results/fields/{grid_of(settings).name}/{{shard}}.zarr"
+
+
+def learned_pixels(wildcards):
+    """An input: the pixels that the job's network is trained on."""
+    pattern = pixels_of(wildcards.model)
+    return [pattern.format(shard=shard) for shard in frozen_shards(wildcards.model)]
+
+
+def shard_pixels(wildcards):
+    """An input: the pixels of the job's shard, as its network sees them."""
+    return pixels_of(wildcards.model).format(shard=wildcards.shard)
+
+
+def teacher_predictions(wildcards):
+    """An input: probabilities that the job's network learns from, beside the labels."""
+    taught = config["models"][wildcards.model]["training"]["distillation"]
+    return [
+        f"results/predictions/{taught['teacher']}/{shard}.parquet"
+        for shard in (frozen_shards(wildcards.model) if taught else [])
+    ]
+
+
+def start_of(wildcards):
+    """An input: weights that the job's training starts from."""
+    return config["models"][wildcards.model]["training"]["start"] or []
+
+
+def model_table(wildcards):
+    """A parameter: what the training table of the job's model depends on."""
+    return table_settings(config["models"][wildcards.model])
+
+
+def model_training(wildcards):
+    """A parameter: what the weights of the job's model depend on."""
+    return training_settings(config["models"][wildcards.model])
+
+
+def model_inference(wildcards):
+    """A parameter: what the predictions of the job's network depend on, beside its weights."""
+    return inference_settings(config["models"][wildcards.model])
+
+
+def model_code(wildcards):
+    """A parameter: changes with the code of the job's network."""
+    return digest.module_digest(NETWORKS[config["models"][wildcards.model]["kind"]].module)
+
+
+def model_members(wildcards):
+    """A parameter: members of the job's ensemble, and how it puts them together."""
+    return ensemble_settings(config["models"][wildcards.model])
+
+
+def member_files(pattern):
+    """An input: `pattern` for every member of the job's ensemble."""
+
+    def paths(wildcards):
+        members = config["models"][wildcards.model]["members"]
+        return [pattern.format(**{**dict(wildcards), "model": member}) for member in members]
+
+    return paths
+
+
+def member_table(wildcards):
+    """An input: the training table of the first member of the job's ensemble; all have the same folds and classes."""
+    return f"results/training/{config['models'][wildcards.model]['members'][0]}.parquet"
+
+
+def member_predictions(wildcards):
+    """An input: probabilities of all members for the shards that the first of them was trained on."""
+    members = config["models"][wildcards.model]["members"]
+    return [
+        f"results/predictions/{member}/{shard}.parquet" for member in members for shard in frozen_shards(members[0])
+    ]
+
+
+def scored_apart(wildcards):
+    """An input: the training table by which the job's model is scored; none for a model that is not trained here."""
+    settings = config["models"][wildcards.model]
+    if not (is_learned(settings) or is_ensemble(settings)):
+        return []
+    return [f"results/training/{name}.parquet" for name in networks_of(wildcards.model, config["models"])]
+
+
+def thresholds_of(wildcards):
+    """An input: the thresholds of a model that is trained here."""
+    settings = config["models"][wildcards.model]
+    learned = is_learned(settings) or is_ensemble(settings)
+    return f"results/models/{wildcards.model}/thresholds.tsv" if learned else []
+
+
 def model_level(wildcards):
     """A parameter: whether the job's model describes cells or fields."""
     return config["models"][wildcards.model]["level"]
@@ -287,8 +447,13 @@ def source_of_gene_sets(wildcards):
 
 def gpus_of(wildcards):
     """A resource: networks ask for one GPU, unless the configuration keeps them on the processor."""
-    network = config["models"][wildcards.model]["kind"] != "classic"
+    network = config["models"][wildcards.model]["kind"] not in ("classic", "ensemble")
     return 1 if network and config["device"] != "cpu" else 0
+
+
+def decoders_of(wildcards):
+    """Threads of a job that predicts: a GPU waits for images unless several processes decode them."""
+    return 4 if gpus_of(wildcards) else 1
 
 
 def simulated_shards(pattern):
@@ -389,6 +554,19 @@ def evaluated(pattern):
     return paths
 
 
+def learned_here(pattern):
+    """An input: `pattern` for every model that is trained here and has a shard to work on."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(model=model)
+            for model, settings in config["models"].items()
+            if is_learned(settings) and shards(model)
+        ]
+
+    return paths
+
+
 def per_model_and_shard(pattern):
     """An input: `pattern` for every model and each of its shards."""
 
@@ -422,7 +600,7 @@ def run_summaries(wildcards):
         + found
         + [
             f"results/summaries/{stage}/{model}.json"
-            for stage in ("evaluate", "atlas", "enrich", "heterogeneity")
+            for stage in ("evaluate", "break_down", "probe_leaks", "atlas", "enrich", "heterogeneity")
             for model in models
         ]
     )
@@ -458,6 +636,14 @@ def what_the_run_is(wildcards):
             }
             for source, named in outlined.items()
             if has_truth(config["sources"][source])
+        },
+        "learned": {
+            model: None if config["models"][model]["level"] == "cell" else grid_of(config["models"][model]).name
+            for model in working
+            if is_learned(config["models"][model])
+        },
+        "ensembles": {
+            model: config["models"][model]["members"] for model in working if is_ensemble(config["models"][model])
         },
         "gpu_methods": [method for method in METHODS if beside_gpus(SimpleNamespace(method=method))],
         "crop": {source: for_source(config, "crop", source) for source in config["sources"]},

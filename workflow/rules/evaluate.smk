@@ -1,5 +1,15 @@
 """evaluate: how right the models and the segmentation are. Only these rules read the truth of simulated data."""
 
+# results/evaluation/segmentation is no model's
+every_model = either(config["models"])
+
+# what classifiers and scores depend on: probes, people's annotations and other outlines train nothing anew
+scoring = {
+    key: value
+    for key, value in config["evaluate"].items()
+    if key not in ("methods", "annotations", "leak_deals", "leak_queries")
+}
+
 
 rule evaluate:
     input:
@@ -10,16 +20,21 @@ rule evaluate:
         samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
         predictions=per_shard("results/predictions/{model}/{shard}.parquet"),
+        training=ancient(scored_apart),
+        thresholds=thresholds_of,
         truth=truth_of_model,
     output:
         classes="results/evaluation/{model}/classes.tsv",
         scores="results/evaluation/{model}/scores.json",
         predictions="results/evaluation/{model}/predictions.parquet",
+        fields="results/evaluation/{model}/fields.parquet",
         summary="results/summaries/evaluate/{model}.json",
     log:
         "logs/evaluate/{model}.log",
     benchmark:
         "results/benchmark/evaluate/{model}.tsv"
+    wildcard_constraints:
+        model=every_model,
     conda:
         "../envs/evaluate.yaml"
     threads: 2
@@ -28,13 +43,82 @@ rule evaluate:
         runtime=120,
     params:
         settings=model_settings,
-        evaluation=config["evaluate"],
+        evaluation=scoring,
         relabelled=relabelled_cells(config["overrides"]),
         code=code_digest("evaluate"),
     message:
         "Scoring {wildcards.model} on folds it has not seen"
     script:
         "../scripts/evaluate.py"
+
+
+rule break_down:
+    input:
+        scored="results/evaluation/{model}/fields.parquet",
+        fields="results/catalog/fields.parquet",
+        split="results/split/split.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        training=ancient(scored_apart),
+        annotations=config["evaluate"]["annotations"] or [],
+    output:
+        groups="results/evaluation/{model}/groups.tsv",
+        tests="results/evaluation/{model}/tests.tsv",
+        curves="results/evaluation/{model}/curves.tsv",
+        confusion="results/evaluation/{model}/confusion.tsv",
+        judges="results/evaluation/{model}/judges.tsv",
+        annotated="results/evaluation/{model}/annotated.tsv",
+        breakdown="results/evaluation/{model}/breakdown.json",
+        summary="results/summaries/break_down/{model}.json",
+    log:
+        "logs/evaluate/break_down/{model}.log",
+    benchmark:
+        "results/benchmark/evaluate/break_down/{model}.tsv"
+    wildcard_constraints:
+        model=every_model,
+    conda:
+        "../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        evaluation={key: config["evaluate"][key] for key in ("draws", "seed")},
+        code=code_digest("break_down"),
+    message:
+        "Breaking down the scores of {wildcards.model}"
+    script:
+        "../scripts/break_down.py"
+
+
+rule probe_leaks:
+    input:
+        scored="results/evaluation/{model}/fields.parquet",
+        fields="results/catalog/fields.parquet",
+        split="results/split/split.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+    output:
+        neighbours="results/evaluation/{model}/neighbours.tsv",
+        leaks="results/evaluation/{model}/leaks.json",
+        summary="results/summaries/probe_leaks/{model}.json",
+    log:
+        "logs/evaluate/probe_leaks/{model}.log",
+    benchmark:
+        "results/benchmark/evaluate/probe_leaks/{model}.tsv"
+    wildcard_constraints:
+        model=every_model,
+    conda:
+        "../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        settings={key: config["evaluate"][key] for key in ("leak_deals", "leak_queries", "seed")},
+        code=code_digest("probe_leaks"),
+    message:
+        "Probing what {wildcards.model} knows of plates and samples"
+    script:
+        "../scripts/probe_leaks.py"
 
 
 rule segment_beside:

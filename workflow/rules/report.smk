@@ -191,6 +191,126 @@ rule plot_model:
         "../scripts/plot_model.py"
 
 
+rule plot_scores:
+    input:
+        classes="results/evaluation/{model}/classes.tsv",
+        groups="results/evaluation/{model}/groups.tsv",
+        tests="results/evaluation/{model}/tests.tsv",
+        curves="results/evaluation/{model}/curves.tsv",
+        confusion="results/evaluation/{model}/confusion.tsv",
+        neighbours="results/evaluation/{model}/neighbours.tsv",
+        leaks="results/evaluation/{model}/leaks.json",
+        judges="results/evaluation/{model}/judges.tsv",
+    output:
+        curves=report(
+            "results/report/figures/{model}/curves.png",
+            caption="../report/curves.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "precision and recall"},
+        ),
+        confusion=report(
+            "results/report/figures/{model}/confusion.png",
+            caption="../report/confusion.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "confusions"},
+        ),
+        groups=report(
+            "results/report/figures/{model}/groups.png",
+            caption="../report/groups.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "groups of fields"},
+        ),
+        leaks=report(
+            "results/report/figures/{model}/leaks.png",
+            caption="../report/leaks.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "leak and batch probes"},
+        ),
+        judges=report(
+            "results/report/figures/{model}/judges.png",
+            caption="../report/judges.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "beside people"},
+        ),
+    log:
+        "logs/report/plot_scores/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_scores/{model}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_scores"),
+    message:
+        "Drawing what the scores of {wildcards.model} are made of"
+    script:
+        "../scripts/plot_scores.py"
+
+
+rule compare:
+    input:
+        fields="results/catalog/fields.parquet",
+        split="results/split/split.parquet",
+        scores=evaluated("results/evaluation/{model}/scores.json"),
+        groups=evaluated("results/evaluation/{model}/groups.tsv"),
+        scored=evaluated("results/evaluation/{model}/fields.parquet"),
+        predictions=evaluated("results/evaluation/{model}/predictions.parquet"),
+        breakdown=evaluated("results/evaluation/{model}/breakdown.json"),
+        leaks=evaluated("results/evaluation/{model}/leaks.json"),
+        embed=per_model_and_shard("results/summaries/embed/{model}/{shard}.json"),
+        train=ancient(learned_here("results/summaries/train/{model}.json")),
+    output:
+        models=report(
+            "results/report/models.tsv",
+            caption="../report/models.rst",
+            category="Evaluation",
+            labels={"table": "models side by side"},
+        ),
+        pairs=report(
+            "results/report/models_pairs.tsv",
+            caption="../report/models_pairs.rst",
+            category="Evaluation",
+            labels={"table": "each model against each other"},
+        ),
+        classes="results/report/models_classes.tsv",
+        labels="results/report/labels.tsv",
+        scores=report(
+            "results/report/figures/models_scores.png",
+            caption="../report/models.rst",
+            category="Evaluation",
+            labels={"figure": "scores of all models"},
+        ),
+        precision_recall="results/report/figures/models_precision_recall.png",
+        classes_figure="results/report/figures/models_classes.png",
+        training_counts="results/report/figures/models_training_counts.png",
+        speed="results/report/figures/models_speed.png",
+        labels_figure="results/report/figures/labels.png",
+        summary="results/summaries/compare/run.json",
+    log:
+        "logs/report/compare.log",
+    benchmark:
+        "results/benchmark/report/compare.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        models=config["models"],
+        evaluation={key: config["evaluate"][key] for key in ("vocabulary", "controls", "draws", "seed")},
+        settings=config["report"],
+        code=code_digest("compare"),
+    message:
+        "Comparing the models"
+    script:
+        "../scripts/compare.py"
+
+
 rule build_site:
     input:
         fields="results/catalog/fields.parquet",
@@ -216,6 +336,25 @@ rule build_site:
             "results/report/figures/segmentation_overlays.png",
             "results/report/figures/cells_measures.png",
         ],
+        comparison_figures=[
+            "results/report/figures/models_scores.png",
+            "results/report/figures/models_precision_recall.png",
+            "results/report/figures/models_classes.png",
+            "results/report/figures/models_training_counts.png",
+            "results/report/figures/models_speed.png",
+            "results/report/figures/labels.png",
+        ],
+        models_table="results/report/models.tsv",
+        models_pairs="results/report/models_pairs.tsv",
+        score_figures=evaluated("results/report/figures/{model}/leaks.png"),
+        scored=evaluated("results/evaluation/{model}/fields.parquet"),
+        groups=evaluated("results/evaluation/{model}/groups.tsv"),
+        breakdown=evaluated("results/evaluation/{model}/breakdown.json"),
+        leaks=evaluated("results/evaluation/{model}/leaks.json"),
+        neighbours=evaluated("results/evaluation/{model}/neighbours.tsv"),
+        judges=evaluated("results/evaluation/{model}/judges.tsv"),
+        annotated=evaluated("results/evaluation/{model}/annotated.tsv"),
+        cards=ancient(learned_here("results/models/{model}/card.md")),
         model_figures=evaluated("results/report/figures/{model}/umap_proteins.png"),
         units=evaluated("results/atlas/{model}/units.parquet"),
         proteins=evaluated("results/atlas/{model}/proteins.h5ad"),

@@ -7,6 +7,8 @@ localrules:
     all_segment,
     all_crop,
     all_index,
+    all_train,
+    all_export,
     all_embed,
 
 
@@ -36,6 +38,16 @@ rule all_index:
     input:
         "results/index",
         "results/statistics/crops.tsv",
+
+
+rule all_train:
+    input:
+        trained("results/models/{model}/weights.pt"),
+
+
+rule all_export:
+    input:
+        trained("results/models/{model}/bioimageio.zip"),
 
 
 rule all_embed:

@@ -16,6 +16,8 @@ if __name__ == "__main__":
         samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         predictions=snakemake.input.predictions,
+        training=snakemake.input.get("training") or [],
+        thresholds=snakemake.input.get("thresholds") or None,
         truth=snakemake.input.get("truth") or [],
         settings=snakemake.params.settings,
         evaluation=snakemake.params.evaluation,
@@ -24,5 +26,6 @@ if __name__ == "__main__":
         classes=snakemake.output.classes,
         scores=snakemake.output.scores,
         out_predictions=snakemake.output.predictions,
+        out_fields=snakemake.output.fields,
         summary=snakemake.output.summary,
     )

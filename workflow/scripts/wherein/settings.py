@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
+from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network
 from wherein.models.weights import read_weights
 from wherein.segmentation.methods import check_methods
 from wherein.sources.address import is_remote
@@ -67,8 +68,9 @@ def check_config(config: dict[str, Any]) -> None:
             wrong = wrong or check_judged(name, roles, settings, config["evaluate"]["methods"])
         if wrong:
             raise ConfigError(wrong)
-    for name, model in config["models"].items():
-        check_model(name, model)
+    for name in config["models"]:
+        check_model(name, config["models"], config["split"]["folds"])
+    for name in config["models"]:
         for source in config["sources"]:
             check_roles(config, name, source)
 
@@ -80,20 +82,43 @@ def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
         raise ConfigError(sentence(best_match(errors), f"sources.{source}.{stage}"))
 
 
-def check_model(name: str, model: dict[str, Any]) -> None:
-    """Check what the schema cannot: keys of a model that its kind has no use for, or cannot do without."""
-    network = model["kind"] != "classic"
-    if network and model["weights"] is None:
+def check_model(name: str, models: dict[str, Any], folds: int) -> None:
+    """Check what the schema cannot: keys of a model that its kind has no use for, or cannot do without.
+
+    Args:
+        name: the model's name.
+        models: all models of the configuration, with defaults.
+        folds: number of folds of the split.
+    """
+    model = models[name]
+    published = model["kind"] not in ("classic", "ensemble") and model["training"] is None
+    try:
+        if model["kind"] == "ensemble":
+            check_ensemble(name, models)
+        elif model["kind"] != "classic":
+            check_network(name, model["kind"])
+        if model["training"] is not None:
+            check_learned(name, models, folds)
+    except LearnedError as error:
+        raise ConfigError(str(error)) from error
+    if published and model["weights"] is None:
         raise ConfigError(
             f"configuration key 'models.{name}.weights' is missing; it must be given: a name in resources/weights.tsv, "
-            "or 'untrained' for random ones"
+            "or 'untrained' for random ones; or give the model a section `training`"
         )
-    if not network and model["weights"] is not None:
+    if not published and model["weights"] is not None:
+        what = f"of the kind {model['kind']!r}" if model["training"] is None else "that is trained here"
         raise ConfigError(
-            f"configuration key 'models.{name}.weights': found {model['weights']!r}; a model of the kind "
-            f"{model['kind']!r} has no weights: leave the key out"
+            f"configuration key 'models.{name}.weights': found {model['weights']!r}; a model {what} has no weights: "
+            "leave the key out"
         )
-    inputs = ROLES_OF_KIND[model["kind"]]["needs"] if network else ()
+    if published and model["kind"] not in ROLES_OF_KIND:
+        known = ", ".join(kind for kind in ROLES_OF_KIND if kind != "classic")
+        raise ConfigError(
+            f"configuration key 'models.{name}.kind': found {model['kind']!r} without a section `training`; published "
+            f"weights are known of {known}"
+        )
+    inputs = ROLES_OF_KIND[model["kind"]]["needs"] if published else ()
     unknown = [role for role in model["roles"] or {} if role not in inputs]
     if unknown:
         raise ConfigError(
@@ -228,10 +253,18 @@ def roles_of_source(source: dict[str, Any]) -> tuple[str, ...]:
 def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
     """Roles that a model needs, or is to be fed in place of them, and a source lacks."""
     have = roles_of_source(config["sources"][source])
-    settings = config["models"][model]
+    return [role for role in needed_roles(config["models"], model) if role not in have]
+
+
+def needed_roles(models: dict[str, Any], model: str) -> list[str]:
+    """Roles that a model cannot do without, in the order in which it takes them."""
+    settings = models[model]
+    if settings["kind"] == "ensemble":
+        return list(dict.fromkeys(role for member in settings["members"] for role in needed_roles(models, member)))
+    if settings["training"] is not None:
+        return list(settings["inputs"])
     fed = settings["roles"] or {}
-    needs = dict.fromkeys(fed.get(role, role) for role in ROLES_OF_KIND[settings["kind"]]["needs"])
-    return [role for role in needs if role not in have]
+    return list(dict.fromkeys(fed.get(role, role) for role in ROLES_OF_KIND[settings["kind"]]["needs"]))
 
 
 def check_roles(config: dict[str, Any], model: str, source: str) -> None:

@@ -1,11 +1,11 @@
 """The split: which fold a field is in, so that no gene, reagent or near-duplicate image is on both sides.
 
 `gene_fold` is for models that predict locations: genes that share a reagent or near-duplicate fields form one group,
-and a group lies in one fold; groups are shared out so that every fold has its part of every location. `field_fold` is
-for models whose target is the protein's identity: the fields of one protein are shared out over the folds.
+and a group lies in one fold; groups are shared out so that every fold has its part of the fields of every location.
+`field_fold` is for models whose target is the protein's identity: the fields of one protein are shared out over the
+folds.
 """
 
-import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from wherein import tables
+from wherein.metrics.multilabel import spread_over_folds
 from wherein.reasons import PASSED
+from wherein.stratification import label_matrix, lot, stratify
 from wherein.summary import stage_summary
 
 LOG = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def split_run(
         tables.write_table(split, table, tables.SPLIT, {"settings": dict(settings)})
         report.counts = {"in": len(current), "kept": len(table)}
         report.notes += notes
+        report.extra["spread"] = fold_spread(current, table, settings["folds"])
         report.extra["folds"] = fold_counts(table, tables.read_tables(cells, ["field_id", "version", "status"]))
         for note in notes:
             LOG.info(note)
@@ -272,13 +275,16 @@ def _gene_folds(
             f"{len(mixed)} groups join genes that earlier runs put into different folds; each field keeps its fold, so "
             f"these genes lie on both sides: {', '.join(mixed[:5])}"
         )
-    labels = {
-        str(name): sorted({term.casefold() for terms in part["labels"] for term in _list(terms)})
-        for name, part in proteins.groupby(groups)
-    }
-    fold_of = stratify(labels, fold_of, folds, seed)
+    labels = {str(name): Counter(_terms(part)) for name, part in proteins.groupby(groups)}
+    sizes = {str(name): len(part) for name, part in proteins.groupby(groups)}
+    fold_of = stratify(labels, sizes, fold_of, folds, seed)
     drawn = groups.map(fold_of)
     return own.fillna(drawn).astype(np.int64), notes
+
+
+def _terms(rows: pd.DataFrame) -> list[str]:
+    """Labels of all rows, one after the other, each once a row; spelling in capitals is no difference."""
+    return [term for terms in rows["labels"] for term in sorted({term.casefold() for term in _list(terms)})]
 
 
 def _folds_of_genes(everything: pd.DataFrame, old: pd.DataFrame) -> dict[Hashable, set[int]]:
@@ -291,66 +297,19 @@ def _folds_of_genes(everything: pd.DataFrame, old: pd.DataFrame) -> dict[Hashabl
     return found
 
 
-def stratify(labels: Mapping[str, Sequence[str]], fixed: Mapping[str, int], folds: int, seed: int) -> dict[str, int]:
-    """Share out groups over folds so that every fold has its part of every label.
-
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label that is left is shared out first,
-    each group to the fold that lacks that label most, then to the one that has fewest groups.
-
-    Args:
-        labels: the labels of each group.
-        fixed: folds that groups have already.
-        folds: number of folds.
-        seed: decides between folds that are equal in both.
-
-    Returns:
-        The fold of every group, the fixed ones included.
-    """
-    fold_of = {name: fold for name, fold in fixed.items() if name in labels}
-    total = Counter(label for found in labels.values() for label in found)
-    have = [
-        Counter(label for name, fold in fold_of.items() if fold == k for label in labels[name]) for k in range(folds)
-    ]
-    size = [sum(fold == k for fold in fold_of.values()) for k in range(folds)]
-    todo = sorted(set(labels) - set(fold_of), key=lambda name: _draw(seed, name))
-    left = Counter(label for name in todo for label in labels[name])
-    waiting: dict[str, list[str]] = defaultdict(list)
-    for name in todo:
-        for label in labels[name]:
-            waiting[label].append(name)
-
-    def put(name: str, label: str | None) -> None:
-        lack = [total[label] / folds - have[k][label] if label is not None else 0.0 for k in range(folds)]
-        fold = min(range(folds), key=lambda k: (-lack[k], size[k], _draw(seed, f"{name} {k}")))
-        fold_of[name] = fold
-        size[fold] += 1
-        have[fold].update(labels[name])
-        left.subtract(labels[name])
-
-    while any(count > 0 for count in left.values()):
-        label = min((name for name, count in left.items() if count > 0), key=lambda name: (left[name], name))
-        for name in waiting[label]:
-            if name not in fold_of:
-                put(name, label)
-    for name in todo:
-        if name not in fold_of:
-            put(name, None)
-    return fold_of
-
-
 def _deal(rows: pd.DataFrame, together: pd.Series, old: pd.Series, folds: int, seed: int) -> pd.Series:
     """Deal sets of rows over folds as evenly as their sizes allow; a row with an old fold keeps it."""
     fold = rows["field_id"].map(old) if len(old) else pd.Series(np.nan, index=rows.index)
     fold = fold.astype(float)
     size = Counter(int(value) for value in fold.dropna())
     names = {name: part.index for name, part in rows.groupby(together)}
-    for name in sorted(names, key=lambda name: _draw(seed, str(name))):
+    for name in sorted(names, key=lambda name: lot(seed, str(name))):
         new = [place for place in names[name] if np.isnan(fold[place])]
         if not new:
             continue
         known = Counter(int(value) for value in fold.loc[names[name]].dropna())
         # sets of equal size start at a fold of their own, or every protein with one field would lie in fold 0
-        start = int(_draw(seed, f"first fold {rows['field_id'].iloc[0]}"), 16) % folds
+        start = int(lot(seed, f"first fold {rows['field_id'].iloc[0]}"), 16) % folds
         free = min(range(folds), key=lambda k: (size[k], (k - start) % folds))
         chosen = min(known, key=lambda k: (-known[k], k)) if known else free
         fold.loc[new] = chosen
@@ -366,9 +325,21 @@ def _image_groups(rows: pd.DataFrame, duplicates: Iterable[tuple[Hashable, Hasha
     return pd.Series([rows.at[links.root(place), "field_id"] for place in rows.index], index=rows.index, dtype=object)
 
 
-def _draw(seed: int, name: str) -> str:
-    """A random order of names that does not depend on which other names there are."""
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+def fold_spread(current: pd.DataFrame, table: pd.DataFrame, folds: int) -> dict[str, float]:
+    """How unequally locations and fields of proteins lie over the gene folds, 0 for alike.
+
+    Args:
+        current: fields with `field_id`, `version`, `labels`, `control`.
+        table: columns of tables.SPLIT.
+        folds: number of folds.
+
+    Returns:
+        `labels` and `fields`, see metrics.multilabel.spread_over_folds.
+    """
+    rows = current[~current["control"].astype(bool)].merge(table, on=["field_id", "version"])
+    labels = [sorted({term.casefold() for term in _list(terms)}) for terms in rows["labels"]]
+    unequal = spread_over_folds(label_matrix(labels), rows["gene_fold"].to_numpy(), folds)
+    return dict(zip(("labels", "fields"), (round(value, 6) for value in unequal), strict=True))
 
 
 def fold_counts(table: pd.DataFrame, cells: pd.DataFrame) -> list[dict[str, int]]:

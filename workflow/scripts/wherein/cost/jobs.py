@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wherein.shards import Shard
@@ -23,19 +24,24 @@ NETWORK = ("outlined with a network",)
 NO_NETWORK = ("outlined without a network",)
 JUDGED = ("of known outlines",)
 
+READY, LEARNED, ENSEMBLES = "that need no training", "trained here", "ensembles"
+EMBEDDED = "embed embed_network embed_ensemble"
+"""The rules that describe cells and fields: which of them depends on the model."""
+
 
 class Stage(NamedTuple):
     """One rule of the workflow.
 
     Attributes:
         name: of the rule.
-        per: wildcards of its outputs: `shard`, `model`, `method`, `weights`, `segmenter`, `gene_sets`; none for one job
-            in the whole run.
+        per: wildcards of its outputs: `shard`, `model`, `method`, `grid`, `weights`, `segmenter`, `gene_sets`; none for
+            one job in the whole run.
         outputs: patterns of all files and folders that it writes.
         after: rules whose outputs it reads and after which it runs again.
         needs: rules whose outputs it reads too, but after which it does not run again.
         kinds: kinds of sources whose shards it works on; none for all.
         benchmark: pattern of its benchmark.
+        models: which models it works on: READY, LEARNED or ENSEMBLES; empty for all.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Stage(NamedTuple):
     needs: tuple[str, ...]
     kinds: tuple[str, ...]
     benchmark: str
+    models: str = ""
 
 
 def _stage(
@@ -56,15 +63,17 @@ def _stage(
     kinds: tuple[str, ...] = (),
     benchmark: str | None = None,
     summary: str | None = None,
+    models: str = "",
 ) -> Stage:
     wildcards = tuple(per.split())
     item = "/".join(f"{{{wildcard}}}" for wildcard in wildcards) or "run"
     written = (*outputs, *((f"results/summaries/{summary or name}/{item}.json",) if summary != "" else ()))
     told = benchmark or f"results/benchmark/{name}/{item}.tsv"
-    return Stage(name, wildcards, written, tuple(after.split()), tuple(needs.split()), kinds, told)
+    return Stage(name, wildcards, written, tuple(after.split()), tuple(needs.split()), kinds, told, models)
 
 
 FIGURES = "results/report/figures"
+VECTORS = ("results/embeddings/{model}/{shard}.parquet", "results/predictions/{model}/{shard}.parquet")
 
 STAGES = (
     _stage("fetch_weights", "weights", ["resources/weights/{weights}.npz"], summary="",
@@ -85,10 +94,28 @@ STAGES = (
            "download simulate qc segment segment_network"),
     _stage("samples", "", ["results/samples/samples.parquet"], "catalog crop"),
     _stage("split", "", ["results/split/split.parquet"], "qc crop"),
-    _stage("embed", "model shard", ["results/embeddings/{model}/{shard}.parquet",
-           "results/predictions/{model}/{shard}.parquet"], "download simulate qc crop", "fetch_weights"),
-    _stage("evaluate", "model", ["results/evaluation/{model}/classes.tsv", "results/evaluation/{model}/scores.json",
-           "results/evaluation/{model}/predictions.parquet"], "catalog split qc crop samples embed simulate"),
+    _stage("shrink", "grid shard", ["results/fields/{grid}/{shard}.zarr"], "download simulate qc"),
+    _stage("training_table", "model", ["results/training/{model}.parquet", "results/training/{model}.shards.tsv"],
+           "", "split samples qc crop", models=LEARNED),
+    _stage("train", "model", [f"results/models/{{model}}/{name}" for name in ("weights.pt", "history.csv",
+           "thresholds.tsv", "card.md")], "", "training_table shrink crop", models=LEARNED),
+    _stage("embed", "model shard", VECTORS, "download simulate qc crop", "fetch_weights", models=READY),
+    _stage("embed_network", "model shard", VECTORS, "qc crop shrink train", summary="embed",
+           benchmark="results/benchmark/embed/{model}/{shard}.tsv", models=LEARNED),
+    _stage("combine", "model", [f"results/models/{{model}}/{name}" for name in ("combination.json", "thresholds.tsv",
+           "card.md")], "train", "training_table embed_network", models=ENSEMBLES),
+    _stage("embed_ensemble", "model shard", VECTORS, "combine embed_network", summary="embed",
+           benchmark="results/benchmark/embed/{model}/{shard}.tsv", models=ENSEMBLES),
+    _stage("evaluate", "model", [f"results/evaluation/{{model}}/{name}" for name in ("classes.tsv", "scores.json",
+           "predictions.parquet", "fields.parquet")],
+           f"catalog split qc crop samples {EMBEDDED} train combine simulate", "training_table"),
+    _stage("break_down", "model", [f"results/evaluation/{{model}}/{name}" for name in ("groups.tsv", "tests.tsv",
+           "curves.tsv", "confusion.tsv", "judges.tsv", "annotated.tsv", "breakdown.json")],
+           f"catalog split evaluate {EMBEDDED}", "training_table",
+           benchmark="results/benchmark/evaluate/break_down/{model}.tsv"),
+    _stage("probe_leaks", "model", [f"results/evaluation/{{model}}/{name}" for name in ("neighbours.tsv",
+           "leaks.json")], f"catalog split evaluate {EMBEDDED}",
+           benchmark="results/benchmark/evaluate/probe_leaks/{model}.tsv"),
     _stage("segment_beside", "method shard", ["results/methods/{method}/{shard}.zarr",
            "results/methods/{method}/{shard}.parquet"], "download simulate qc train_segmenter", kinds=JUDGED,
            benchmark="results/benchmark/evaluate/segment_beside/{method}/{shard}.tsv"),
@@ -98,15 +125,15 @@ STAGES = (
            benchmark="results/benchmark/evaluate/segmentation.tsv"),
     _stage("atlas", "model", ["results/atlas/{model}/proteins.h5ad", "results/atlas/{model}/units.parquet",
            "results/atlas/{model}/clusters.tsv", "results/atlas/{model}/history.parquet",
-           "results/atlas/{model}/moved.tsv"], "catalog qc crop samples embed"),
+           "results/atlas/{model}/moved.tsv"], f"catalog qc crop samples {EMBEDDED}"),
     _stage("fetch_gene_sets", "gene_sets", ["resources/gene_sets/fetched/{gene_sets}.gmt"], summary="",
            benchmark="results/benchmark/gene_sets/{gene_sets}.tsv"),
     _stage("enrich", "model", ["results/biology/{model}/enrichment.tsv"], "atlas fetch_gene_sets"),
     _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
-           "results/biology/{model}/heterogeneity_fields.tsv"], "catalog crop samples embed evaluate"),
+           "results/biology/{model}/heterogeneity_fields.tsv"], f"catalog crop samples {EMBEDDED} evaluate"),
     _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
            "results/report/overrides.tsv"],
-           "catalog download simulate qc crop samples segment segment_network embed",
+           f"catalog download simulate qc crop samples segment segment_network {EMBEDDED}",
            benchmark="results/benchmark/report/balance.tsv"),
     _stage("plot_qc", "", [f"{FIGURES}/qc_measures.png", f"{FIGURES}/qc_examples.png"],
            "catalog download simulate qc", summary="", benchmark="results/benchmark/report/plot_qc.tsv"),
@@ -116,9 +143,18 @@ STAGES = (
     _stage("plot_model", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("umap_units", "umap_proteins",
            "heatmap", "classes", "enrichment", "heterogeneity")], "atlas evaluate enrich heterogeneity", summary="",
            benchmark="results/benchmark/report/plot_model/{model}.tsv"),
+    _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
+           "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
+           benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
+    _stage("compare", "", [*(f"results/report/{name}.tsv" for name in ("models", "models_pairs", "models_classes",
+           "labels")), *(f"{FIGURES}/{name}.png" for name in ("models_scores", "models_precision_recall",
+           "models_classes", "models_training_counts", "models_speed", "labels"))],
+           f"catalog split evaluate break_down probe_leaks {EMBEDDED}", "train",
+           benchmark="results/benchmark/report/compare.tsv"),
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
-           "plot_qc plot_segmentation plot_model atlas evaluate enrich heterogeneity", "split embed",
+           "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
+           "heterogeneity", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
@@ -142,6 +178,8 @@ class Plan(NamedTuple):
         judged: sources of known outlines, the methods that are judged on each beside the one in use, and the segmenters
             of this run whose weights each method needs there.
         gpu_methods: networks that outline and ask for a GPU: all of them, or none.
+        learned: models that are trained here, and the grid of fields that each sees; None for one of cells.
+        ensembles: members of each ensemble.
     """
 
     shards: Sequence[Shard]
@@ -153,6 +191,8 @@ class Plan(NamedTuple):
     networks: Mapping[str, Sequence[str]]
     judged: Mapping[str, Mapping[str, Sequence[str]]]
     gpu_methods: Sequence[str]
+    learned: Mapping[str, str | None] = MappingProxyType({})
+    ensembles: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Job(NamedTuple):
@@ -164,7 +204,8 @@ class Job(NamedTuple):
         method: the method of segmentation that it tries beside the one in use, or None.
         shard: its shard, or None.
         source: the shard's source, or None.
-        item: name of the weights or gene sets that it fetches or of the segmenter that it trains, or None.
+        item: name of the weights or gene sets that it fetches, of the segmenter that it trains or of the grid that it
+            shrinks fields to, or None.
         done: whether it need not run.
         gpus: that it asks for.
     """
@@ -229,7 +270,7 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
     jobs = []
     for stage, item, node in listed:
         shard, model, method = (item.get(wildcard) for wildcard in ("shard", "model", "method"))
-        named = item.get("weights") or item.get("segmenter") or item.get("gene_sets")
+        named = item.get("weights") or item.get("segmenter") or item.get("gene_sets") or item.get("grid")
         source = source_of[shard] if shard else None
         jobs.append(Job(stage.name, model, method, shard, source, named, not node.to_do, _gpus(stage, item, plan)))
     return jobs
@@ -237,7 +278,7 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
 
 def _gpus(stage: Stage, item: Mapping[str, str], plan: Plan) -> int:
     """GPUs that a job asks for."""
-    if stage.name == "embed":
+    if stage.name in ("embed", "embed_network", "train"):
         return int(item["model"] in plan.gpu_models)
     if stage.name == "segment_beside":
         return int(item["method"] in plan.gpu_methods)
@@ -272,18 +313,32 @@ def _items(stage: Stage, plan: Plan) -> Iterable[tuple[str, ...]]:
     """Values of a stage's wildcards, one tuple a job."""
     shards = [shard.name for shard in plan.shards if _suits(stage, shard.source, plan)]
     if stage.per == ("model", "shard"):
-        for model, sources in plan.works_on.items():
+        for model, sources in _models(stage, plan).items():
             yield from product([model], [shard.name for shard in plan.shards if shard.source in sources])
+    elif stage.per == ("grid", "shard"):
+        seen = ((plan.learned[model], sources) for model, sources in plan.works_on.items() if plan.learned.get(model))
+        pairs = [(grid, shard.name) for grid, sources in seen for shard in plan.shards if shard.source in sources]
+        yield from dict.fromkeys(pairs)
     elif stage.per == ("method", "shard"):
         for shard in plan.shards:
             yield from ((method, shard.name) for method in plan.judged.get(shard.source, ()))
     elif stage.per:
-        models = [model for model, sources in plan.works_on.items() if any(s.source in sources for s in plan.shards)]
+        worked = _models(stage, plan)
+        models = [model for model, sources in worked.items() if any(s.source in sources for s in plan.shards)]
         names = {"shard": shards, "model": models, "weights": plan.weights.values(), "segmenter": _segmenters(plan),
                  "gene_sets": plan.gene_sets}  # fmt: skip
         yield from ((name,) for name in dict.fromkeys(names[stage.per[0]]))
     elif shards or not stage.kinds:
         yield ()
+
+
+def _models(stage: Stage, plan: Plan) -> dict[str, Sequence[str]]:
+    """Models that a stage works on, and the sources of each."""
+    if not stage.models:
+        return dict(plan.works_on)
+    kind = {model: LEARNED if model in plan.learned else ENSEMBLES if model in plan.ensembles else READY
+            for model in plan.works_on}  # fmt: skip
+    return {model: sources for model, sources in plan.works_on.items() if kind[model] == stage.models}
 
 
 def _suits(stage: Stage, source: str, plan: Plan) -> bool:
@@ -321,7 +376,13 @@ def _inputs(
             source = source_of[item["shard"]]
             names = plan.judged[source][item["method"]] if "method" in item else plan.networks[source]
             wanted = [(name,) for name in names]
-        elif "shard" in item and wildcards:
+        elif wildcards == ("grid", "shard"):
+            grid = plan.learned.get(model or "")
+            wanted = [(grid, name) for name in ([item["shard"]] if "shard" in item else mine)] if grid else []
+        elif stage.models == ENSEMBLES and model and before in ("train", "training_table", "embed_network"):
+            members, own = plan.ensembles[model], [item["shard"]] if "shard" in item else mine
+            wanted = list(product(members, own)) if "shard" in wildcards else [(member,) for member in members]
+        elif "shard" in item and wildcards and set(wildcards) <= set(item):
             wanted = [tuple(item[wildcard] for wildcard in wildcards)]
         elif model and wildcards == ("model",):
             wanted = [(model,)]

@@ -16,7 +16,7 @@ OUTPUTS = {stage.name: stage.outputs for stage in STAGES}
 IMAGES = ("download", "simulate", "qc", "segment", "segment_network", "segment_beside", "crop")
 """Stages that read or write every channel's image."""
 
-MEASURED_AS = {"segment_network": "segment", "segment_beside": "segment"}
+MEASURED_AS = {"segment_network": "segment", "segment_beside": "segment", "embed_network": "embed"}
 """Stages that write what another one writes: outlines of a field take about as much room whoever drew them."""
 
 

@@ -34,6 +34,10 @@ class Changes(NamedTuple):
     offset: Tensor
     kept: Tensor
 
+    def of(self, crops: slice) -> "Changes":
+        """Those of some of the crops."""
+        return Changes(*(None if part is None else part[crops] for part in self))
+
 
 class Augmentation:
     """Random changes, in this order: affine map, smaller crop, flips and quarter turns, intensities, dropped channels.
@@ -79,7 +83,10 @@ class Augmentation:
             images: (N, C, h, w) of the same type; h and w are `crop_px` where that is set.
             masks: (N, M, h, w), or None.
         """
-        changes = self.draw(images.shape[0], images.shape[1])
+        return self.apply(images, self.draw(images.shape[0], images.shape[1]), masks)
+
+    def apply(self, images: Tensor, changes: Changes, masks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Make changes that were drawn; images and masks as in a call."""
         crop = self.settings.get("crop_px")
         if changes.matrix is not None:
             images = affine(images, changes.matrix)

@@ -15,18 +15,24 @@ import pandas as pd
 
 from wherein import tables
 from wherein.atomic import write_json
-from wherein.crops.samples import SMALL, in_small_sample
 from wherein.embeddings import read_embeddings
-from wherein.labels import NEGATIVE, Vocabulary, vocabulary
+from wherein.labels import Vocabulary, vocabulary
 from wherein.metrics import classification
 from wherein.models.classifier import out_of_fold
+from wherein.models.held_out import of_units, unseen
+from wherein.models.labelled import indicator, with_labels, with_words
 from wherein.models.scored import KEY, Scored
+from wherein.models.statistics import INTERVALS, class_intervals, scorable, write_fields
+from wherein.models.thresholds import read_thresholds
 from wherein.models.truth import score_truth
 from wherein.summary import stage_summary
 
 LOG = logging.getLogger(__name__)
 
-CLASS_COLUMNS = ["level", "class", "n", "n_predicted", "precision", "recall", "f1", "auc", "threshold"]
+CLASS_COLUMNS = [
+    *("level", "class", "n", "n_predicted", "precision", "recall", "f1", "auc", "average_precision", "threshold"),
+    *INTERVALS,
+]
 
 
 def evaluate_model(
@@ -45,8 +51,11 @@ def evaluate_model(
     classes: str,
     scores: str,
     out_predictions: str,
+    out_fields: str,
     summary: str,
     samples: str | None = None,
+    training: Sequence[str] = (),
+    thresholds: str | None = None,
 ) -> None:
     """Score one model.
 
@@ -66,8 +75,11 @@ def evaluate_model(
         classes: table of scores by class to write.
         scores: JSON of scores to write.
         out_predictions: table of probabilities to write.
+        out_fields: table of scored fields to write.
         summary: the job's summary.
         samples: samples.parquet; without it, samples of any size count.
+        training: training tables of a model that is trained here, or of the members of an ensemble; else empty.
+        thresholds: its thresholds.tsv; None for a model that is not trained here.
     """
     with stage_summary(summary, "evaluate", model, ("numpy", "scikit-learn")) as report:
         level = settings["level"]
@@ -78,16 +90,29 @@ def evaluate_model(
         units, told = with_words(units, relabelled)
         notes += told
         scored, found = (
-            _as_published(units, predictions, words, evaluation)
+            _own(units, predictions, words, evaluation, thresholds, settings["threshold"])
             if own
             else _trained(units, vectors[keep], words, evaluation, threads)
         )
         notes += found
-        by_field = over_fields(scored, words, evaluation, own is not None)
+        # thresholds of a classifier are chosen on all folds, before what training saw is left out
+        every, by_field = scored, over_fields(scored, words, evaluation, own is not None)
+        if training:
+            fresh, found = unseen(units, training)
+            every = scored._replace(units=scored.units.assign(fold=units["fold"].where(fresh)))
+            scored, by_field = every.only(fresh), by_field.only(of_units(by_field.units, units[fresh]))
+            notes += found
         parts = {"field": by_field} if level == "field" else {"cell": scored, "field": by_field}
-        frame = pd.concat([class_table(part, words, name) for name, part in parts.items()], ignore_index=True)
-        tables.write_tsv(classes, frame, CLASS_COLUMNS)
-        result = overall(scored)
+        catalog = tables.current_fields(fields)
+        judged = {name: scorable(part, catalog) for name, part in parts.items()}
+        # of cells there are too many to rank them anew for every draw
+        sure = {
+            name: class_intervals(part, evaluation["draws"], evaluation["seed"], ranked=name == "field")
+            for name, part in judged.items()
+        }
+        frame = [class_table(part, words, name).assign(**sure[name].classes) for name, part in parts.items()]
+        tables.write_tsv(classes, pd.concat(frame, ignore_index=True), CLASS_COLUMNS)
+        result = {**overall(scored), "intervals": sure[level].means}
         known = score_truth(truth, scored, by_field, words, tables.read_tables(cells), level) if truth else None
         write_json(
             scores,
@@ -98,87 +123,32 @@ def evaluate_model(
                 "classifier": None if own else evaluation["classifier"],
                 "n_dimensions": len(dimensions),
                 **result,
-                "fields": overall(by_field),
+                "fields": {**overall(by_field), "intervals": sure["field"].means},
                 "truth": known,
                 "notes": notes,
             },
         )
-        write_probabilities(out_predictions, scored, words, model)
+        write_probabilities(out_predictions, every, words, model)
+        write_fields(out_fields, judged["field"], words, model)
         report.counts = {"in": len(keep), "kept": len(scored.units), **left_out}
         report.notes += notes
 
 
-def with_labels(
-    units: pd.DataFrame, fields: str, split: str, samples: str | None = None
-) -> tuple[pd.DataFrame, np.ndarray, dict[str, int]]:
-    """Give units their field's labels, control and fold.
-
-    Args:
-        units: unit_id, field_id, version.
-        fields: fields.parquet.
-        split: split.parquet.
-        samples: samples.parquet; without it, samples of any size count.
-
-    Returns:
-        units: those of current field versions, with `labels`, `control`, `gene_group`, `fold`.
-        keep: (N,) bool, which of the given units these are.
-        left_out: number of the others, by reason.
-    """
-    catalog = tables.current_fields(fields)[[*KEY, "labels", "control"]]
-    folds = tables.read_tables([split], [*KEY, "gene_group", "gene_fold"])
-    together = units.merge(catalog, on=KEY, how="left", indicator="_current").merge(folds, on=KEY, how="left")
-    now = together["_current"] == "both"
-    small = now & in_small_sample(together, samples) if samples is not None else pd.Series(False, index=now.index)
-    keep = (now & ~small).to_numpy()
-    reasons = {"retired": int((~now).sum()), SMALL: int(small.sum())}
-    current = together[keep].reset_index(drop=True).rename(columns={"gene_fold": "fold"})
-    current["control"] = current["control"].eq(True)
-    return current.drop(columns="_current"), keep, {name: count for name, count in reasons.items() if count}
-
-
-def with_words(units: pd.DataFrame, relabelled: Sequence[Sequence[str]]) -> tuple[pd.DataFrame, list[str]]:
-    """Put a curator's locations of single cells in the place of those published for their field.
-
-    Args:
-        units: with `unit_id` and `labels`.
-        relabelled: cell_id, then its locations, for every such cell.
-
-    Returns:
-        The units, and notes on how many words were followed and which name no cell of this model.
-    """
-    words = {cell_id: list(locations) for cell_id, *locations in relabelled}
-    if not words:
-        return units, []
-    hit = units["unit_id"].isin(words)
-    labels = [words.get(unit, found) for unit, found in zip(units["unit_id"], units["labels"], strict=True)]
-    strangers = sorted(set(words) - set(units["unit_id"]))
-    notes = [f"{int(hit.sum())} cells have the locations that a curator gave them"]
-    notes += [f"a curator relabelled {cell_id}, which is not among the cells of this model" for cell_id in strangers]
-    return units.assign(labels=labels), notes
-
-
-def indicator(units: pd.DataFrame, words: Vocabulary, controls: str) -> tuple[np.ndarray, np.ndarray]:
-    """Published classes of every unit, (N, K) bool, and whether they are known, (N,) bool.
-
-    Args:
-        units: with `labels` and `control`.
-        words: the vocabulary.
-        controls: `negative` makes controls the class Negative, where there is one; `leave_out` takes them as unknown.
-    """
-    terms = [[] if control else list(found) for found, control in zip(units["labels"], units["control"], strict=True)]
-    matrix = words.indicator(terms)
-    if controls == "negative" and NEGATIVE in words.classes:
-        matrix[units["control"].to_numpy(), words.classes.index(NEGATIVE)] = True
-    return matrix, matrix.any(axis=1)
-
-
-def _as_published(
-    units: pd.DataFrame, predictions: Sequence[str], words: Vocabulary, evaluation: Mapping[str, Any]
+def _own(
+    units: pd.DataFrame,
+    predictions: Sequence[str],
+    words: Vocabulary,
+    evaluation: Mapping[str, Any],
+    path: str | None,
+    which: str | float,
 ) -> tuple[Scored, list[str]]:
     """A model's own predictions beside the published locations."""
     own = units[["unit_id"]].merge(tables.read_tables(predictions), on="unit_id", how="left")
     probabilities = own[list(words.classes)].to_numpy(np.float32)
     truth, labelled = indicator(units, words, evaluation["controls"])
+    if path is not None:
+        thresholds = np.tile(read_thresholds(path, words.classes, which), (len(units), 1))
+        return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), []
     thresholds = np.full(probabilities.shape, evaluation["published_threshold"])
     notes = ["the network was trained elsewhere: which of these proteins it has seen is not known"]
     return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), notes
@@ -250,10 +220,11 @@ def class_table(scored: Scored, words: Vocabulary, level: str) -> pd.DataFrame:
         return empty.reindex(columns=CLASS_COLUMNS)
     found = classification.class_scores(truth, predicted)
     found["auc"] = classification.auc(truth, probabilities, _folds(scored))
+    found["average_precision"] = classification.average_precision(truth, probabilities, _folds(scored))
     found["threshold"] = pd.DataFrame(scored.thresholds[scored.scorable]).mean(axis=0)
     found.insert(0, "class", words.classes)
     found.insert(0, "level", level)
-    return found[CLASS_COLUMNS]
+    return found.reindex(columns=CLASS_COLUMNS)
 
 
 def overall(scored: Scored) -> dict[str, Any]:
@@ -261,10 +232,15 @@ def overall(scored: Scored) -> dict[str, Any]:
     truth, probabilities, predicted = _known(scored)
     units = scored.units[scored.scorable]
     areas = classification.auc(truth, probabilities, _folds(scored))
+    precisions = classification.average_precision(truth, probabilities, _folds(scored))
+    means = classification.macro_scores(truth, predicted)
     figures = {
         "macro_f1": classification.macro_f1(truth, predicted) if len(truth) else np.nan,
         "micro_f1": classification.micro_f1(truth, predicted) if len(truth) else np.nan,
+        "macro_precision": means["precision"],
+        "macro_recall": means["recall"],
         "macro_auc": float(np.nanmean(areas)) if np.isfinite(areas).any() else np.nan,
+        "macro_average_precision": float(np.nanmean(precisions)) if np.isfinite(precisions).any() else np.nan,
         "baseline_macro_f1": classification.baseline_macro_f1(truth),
         "first_is_right": float(truth[np.arange(len(truth)), probabilities.argmax(axis=1)].mean())
         if len(truth)

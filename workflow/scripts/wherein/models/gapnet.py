@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from wherein.models.networks.initialization import lecun_normal
+
 INPUTS = ("nucleus", "protein", "microtubules", "er")
 """Roles in the order of the published weights, each with mean 0 and standard deviation 1 over its field."""
 
@@ -47,6 +49,12 @@ DROPOUT = 0.3
 EMBEDDING = 256
 """Length of the vector before the last layer."""
 
+ARRAYS = {
+    **{f"convolutions.{k}": (f"ConvLayer-{k + 1}", "conv", (3, 2, 0, 1)) for k in range(len(CONVOLUTIONS))},
+    **{f"dense.{k}": (f"FC-{k + 1}", "dense", (1, 0)) for k in range(len(DENSE))},
+}
+"""Where published weights keep each layer: its name, its kind, and their axes in the order that torch has them."""
+
 
 def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
     """Pixels that SAME padding adds before and after one axis: half each, the odd one after.
@@ -61,24 +69,38 @@ def same_padding(size: int, stride: int, kernel: int = 3) -> tuple[int, int]:
 
 
 class GapNet(nn.Module):
-    """GapNet-PL with 626,221 parameters.
+    """GapNet-PL, with 626,221 parameters for four roles and 13 classes.
 
-    Takes (N, 4, H, W) float32 of any size from 8 x 8 on; gives the embedding (N, 256) and the logits (N, 13).
+    Takes (N, roles, H, W) float32 of any size from 8 x 8 on; gives the embedding (N, 256) and the logits (N, classes).
+
+    Args:
+        roles: channels of the images.
+        classes: locations.
     """
 
-    def __init__(self) -> None:
+    inputs = ("convolutions.0",)
+    outputs = ("dense.2",)
+
+    def __init__(self, roles: int = len(INPUTS), classes: int = DENSE[-1][1]) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride) for a, b, stride in CONVOLUTIONS)
-        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in DENSE)
+        (_, first, step), *others = CONVOLUTIONS
+        self.convolutions = nn.ModuleList(
+            # a step of one pads one pixel on each side, which the convolution does itself without a copy
+            nn.Conv2d(a, b, 3, stride, padding=0 if stride > 1 else 1)
+            for a, b, stride in [(roles, first, step), *others]
+        )
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in [*DENSE[:-1], (DENSE[-1][0], classes)])
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embedding (N, 256) and logits (N, 13) of images (N, 4, H, W)."""
+        """Embedding (N, 256) and logits (N, classes) of images (N, roles, H, W)."""
         maps, taps = images, []
         for number, layer in enumerate(self.convolutions, start=1):
             stride = layer.stride[0]
-            top, bottom = same_padding(maps.shape[2], stride)
-            left, right = same_padding(maps.shape[3], stride)
-            maps = functional.selu(layer(functional.pad(maps, (left, right, top, bottom))))
+            if stride > 1:
+                top, bottom = same_padding(maps.shape[2], stride)
+                left, right = same_padding(maps.shape[3], stride)
+                maps = functional.pad(maps, (left, right, top, bottom))
+            maps = functional.selu(layer(maps))
             if number in POOLED:
                 # SAME pooling keeps the last row or column of an odd map
                 maps = functional.max_pool2d(maps, 2, ceil_mode=True)
@@ -89,15 +111,27 @@ class GapNet(nn.Module):
             vector = functional.selu(layer(functional.alpha_dropout(vector, DROPOUT, self.training)))
         return vector, self.dense[-1](vector)
 
+    def translate(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights by this network's own names, from those that the published file gives them."""
+        names = {
+            f"{array}/{key}": (f"{layer}.{part}", order)
+            for layer, (array, kind, axes) in ARRAYS.items()
+            for part, key, order in (("weight", f"W_{kind}", axes), ("bias", f"b_{kind}", (0,)))
+        }
+        own = {}
+        for name, values in state.items():
+            if name in names:
+                found, order = names[name]
+                own[found] = values.permute(order)
+            elif "/" not in name:  # the published file counts its training steps too
+                own[name] = values
+        return own
+
 
 def untrained(seed: int) -> GapNet:
     """The network with random weights as SELU asks for: normal with variance 1 / inputs (LeCun), zero biases."""
-    generator = torch.Generator().manual_seed(seed)
     network = GapNet()
-    for layer in [*network.convolutions, *network.dense]:
-        inputs = layer.weight[0].numel()
-        nn.init.normal_(layer.weight, 0.0, inputs**-0.5, generator=generator)
-        nn.init.zeros_(layer.bias)
+    lecun_normal([*network.convolutions, *network.dense], torch.Generator().manual_seed(seed))
     return network.eval()
 
 
@@ -113,10 +147,8 @@ def published(path: str | Path) -> GapNet:
     """
     network = GapNet()
     with np.load(path) as arrays:
-        for number, layer in enumerate(network.convolutions, start=1):
-            _load(layer, arrays, f"ConvLayer-{number}", "conv", (3, 2, 0, 1))
-        for number, layer in enumerate(network.dense, start=1):
-            _load(layer, arrays, f"FC-{number}", "dense", (1, 0))
+        for layer, (name, kind, axes) in ARRAYS.items():
+            _load(network.get_submodule(layer), arrays, name, kind, axes)
     return network.eval()
 
 
@@ -137,15 +169,16 @@ def run(network: GapNet, images: Iterable[np.ndarray], device: torch.device) -> 
 
     Args:
         network: with its weights, in evaluation mode.
-        images: batches (N, 4, H, W) float32; the sizes of batches may differ.
+        images: batches (N, roles, H, W) float32; the sizes of batches may differ.
         device: where to run.
 
     Returns:
         embeddings: (sum of N, 256) float32.
-        probabilities: (sum of N, 13) float32, the sigmoid of the logits.
+        probabilities: (sum of N, classes) float32, the sigmoid of the logits.
     """
     network = network.to(device=device, memory_format=torch.channels_last)
-    vectors, probabilities = [np.zeros((0, EMBEDDING), np.float32)], [np.zeros((0, DENSE[-1][1]), np.float32)]
+    classes = network.dense[-1].out_features
+    vectors, probabilities = [np.zeros((0, EMBEDDING), np.float32)], [np.zeros((0, classes), np.float32)]
     for batch in images:
         given = torch.from_numpy(batch).to(device=device, memory_format=torch.channels_last)
         vector, logits = network(given)

@@ -30,3 +30,7 @@ class Scored(NamedTuple):
     def scorable(self) -> np.ndarray:
         """(N,) bool, units with a known location and a prediction."""
         return self.labelled & np.isfinite(self.probabilities).all(axis=1)
+
+    def only(self, rows: np.ndarray) -> "Scored":
+        """The same units, of which only some are predicted: (N,) bool. The others' probabilities become NaN."""
+        return self._replace(probabilities=np.where(rows[:, None], self.probabilities, np.float32(np.nan)))

@@ -22,6 +22,9 @@ STAGE_NAMES = {
     "crop": "crops and ledger",
     "embed": "embeddings",
     "evaluate": "evaluation",
+    "break_down": "scores broken down",
+    "probe_leaks": "leak and batch probes",
+    "compare": "comparison of models",
     "enrich": "enrichment",
 }
 """How pages call stages whose own name says too little."""

@@ -20,6 +20,7 @@ from wherein.views.composites import legend_in_words
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
 from wherein.views.methods import METHODS
+from wherein.views.model_pages import chance, comparison, model_pages, span
 from wherein.views.pages import STAGE_NAMES, TEMPLATES, UNKNOWN_HERE, duration, environment, share, thousands
 from wherein.views.releases import CHANGES, summary_of_changes
 from wherein.views.scores import best_terms
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 PAGES = (
     ("index.html", "Overview"),
+    ("models.html", "Models"),
     ("proteins.html", "Proteins"),
     ("fields.html", "Fields"),
     ("segmentation.html", "Segmentation"),
@@ -49,7 +51,7 @@ PAGES = (
     ("releases.html", "What changed"),
     ("about.html", "About"),
 )
-"""Pages in the order of the navigation; protein.html is reached from the others."""
+"""Pages in the order of the navigation; protein.html and the page of each model are reached from the others."""
 
 FIGURES = (
     ("qc_measures", "Measures of quality control by reason"),
@@ -91,11 +93,14 @@ def build_site(
             fields, heights = draw_fields(chosen, FieldImages(paths_of(inputs, "files")), partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
             outlines = _segmentation(partial, run, inputs, settings)
+            images = FieldImages(paths_of(inputs, "files"))
+            own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
             credits_ = attributions(run, sources, gene_sets, inputs)
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
-            pages = _render(partial, {**_content(run, sources, credits_, settings), **outlines})
+            content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
+            pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
                 "pages": pages,
@@ -157,7 +162,7 @@ def _extremes(run: RunTables, fields: int = 60, cells: int = 3) -> list[str]:
 
 def _copy_figures(folder: Path, inputs: dict[str, Any], models: list[ModelTables]) -> None:
     folder.mkdir()
-    for path in paths_of(inputs, "run_figures"):
+    for path in [*paths_of(inputs, "run_figures"), *paths_of(inputs, "comparison_figures")]:
         shutil.copyfile(path, folder / Path(path).name)
     for model in models:
         (folder / model.name).mkdir()
@@ -171,8 +176,14 @@ def _copy_assets(folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _render(folder: Path, content: dict[str, Any]) -> int:
+def _render(folder: Path, content: dict[str, Any], own_pages: list[dict[str, Any]]) -> int:
     templates = environment()
+    templates.globals.update(span=span, chance=chance)
+    for model in own_pages:
+        text = templates.get_template("model.html").render(
+            **content, model=model, title=model["name"], here="models.html", pages=PAGES
+        )
+        (folder / model["page"]).write_text(text, encoding="utf-8")
     names = [*(page for page, _ in PAGES), "protein.html"]
     titles = {**dict(PAGES), "protein.html": "Protein"}
     for name in names:
@@ -180,7 +191,7 @@ def _render(folder: Path, content: dict[str, Any]) -> int:
             **content, title=titles[name], here="proteins.html" if name == "protein.html" else name, pages=PAGES
         )
         (folder / name).write_text(text, encoding="utf-8")
-    return len(names)
+    return len(names) + len(own_pages)
 
 
 def _content(

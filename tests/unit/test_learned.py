@@ -1,0 +1,99 @@
+import copy
+
+import pytest
+from wherein.models.learned import (
+    COMPETITION_ROLES,
+    inference_settings,
+    learned_from,
+    table_settings,
+    training_settings,
+)
+from wherein.models.networks.registry import NETWORKS
+from wherein.reading.normalization import COMPETITION_MEAN
+from wherein.settings import ConfigError, check_config, missing_roles
+
+NET = {"kind": "gapnet-pl", "level": "field", "training": {}}
+
+
+def checked(**models):
+    config = {"sources": {"s": {"kind": "simulated"}}, "models": copy.deepcopy(models)}
+    check_config(config)
+    return config
+
+
+def test_a_network_is_trained_with_a_section_alone():
+    model = checked(net=NET)["models"]["net"]
+    assert model["training"]["epochs"] >= 1
+    assert model["training"]["loss"]["bce"] == 1
+    assert training_settings(model)["normalization"] == "rumetshofer2019"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"kind": "resnet999", "training": {}}, "'models.net.kind': found 'resnet999'; allowed are 'classic'"),
+        ({"kind": "classic", "training": {}}, "'classic' learns nothing"),
+        ({"kind": "densenet121", "level": "field"}, "weights' is missing"),
+        ({"kind": "densenet121", "level": "field", "weights": "untrained"}, "published weights are known of gapnet-pl"),
+        ({**NET, "weights": "untrained"}, "a model that is trained here has no weights"),
+        ({**NET, "kind": "densenet121", "tile_px": 16}, "densenet121 takes 32 pixels or more"),
+        ({**NET, "field_px": 256, "pixel_size_um": 0.5}, "both say how coarse"),
+        ({**NET, "normalization": "ouyang2019", "inputs": ["reference", "protein"]}, "ouyang2019 knows no reference"),
+        ({**NET, "training": {"test_fold": 5}}, "split.folds is 5"),
+        ({**NET, "training": {"test_fold": 1}}, "which is the test_fold"),
+        ({**NET, "training": {"start": "nowhere.pt"}}, "there is no such file"),
+        ({**NET, "training": {"distillation": {"teacher": "net"}}}, "allowed are none"),
+        ({**NET, "training": {"loss": {"guess": 1}}}, "unknown key 'guess'"),
+        ({"kind": "ensemble", "level": "field", "members": ["a"]}, "allowed are two or more of none"),
+        ({**NET, "inputs": ["nucleus", "reference"]}, "needs the role reference"),
+    ],
+)
+def test_what_is_wrong_is_said(model, message):
+    with pytest.raises(ConfigError) as error:
+        checked(net=model)
+    assert message in str(error.value)
+
+
+def test_members_of_an_ensemble_are_alike():
+    both = {"kind": "ensemble", "level": "field", "members": ["a", "b"]}
+    config = checked(a=NET, b={**NET, "kind": "densenet121"}, both=both)
+    assert missing_roles(config, "both", "s") == []
+    other = {**NET, "training": {"vocabulary": "hpa28"}}
+    with pytest.raises(ConfigError, match=r"same training.vocabulary; a has 'hpa19', b has 'hpa28'"):
+        checked(a=NET, b=other, both=both)
+    with pytest.raises(ConfigError, match=r"same training.test_fold"):
+        checked(a=NET, b={**NET, "training": {"test_fold": 2}}, both=both)
+    with pytest.raises(ConfigError, match=r"models.both.level"):
+        checked(a=NET, b=NET, both={**both, "level": "cell"})
+    with pytest.raises(ConfigError, match=r"models.both.members"):
+        checked(a=NET, b={"kind": "classic"}, both=both)
+
+
+def test_who_learns_from_whom():
+    taught = {**NET, "training": {"distillation": {"teacher": "both"}}}
+    config = checked(a=NET, b=NET, both={"kind": "ensemble", "level": "field", "members": ["a", "b"]}, small=taught)
+    assert learned_from("small", config["models"]) == {"small", "both", "a", "b"}
+    round_about = {**NET, "training": {"distillation": {"teacher": "b"}}}
+    with pytest.raises(ConfigError, match="learns from"):
+        checked(a=round_about, b={**NET, "training": {"distillation": {"teacher": "a"}}})
+
+
+def test_how_a_model_predicts_trains_nothing_anew():
+    before = checked(net=NET)["models"]["net"]
+    after = checked(net={**NET, "test_time": "flips", "tiles": "max", "batch": 4, "threshold": 0.3})["models"]["net"]
+    assert training_settings(after) == training_settings(before)
+    assert inference_settings(after) != inference_settings(before)
+    longer = checked(net={**NET, "training": {"epochs": 31}})["models"]["net"]
+    assert training_settings(longer) != training_settings(before)
+    assert table_settings(longer) == table_settings(before)
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_every_network_of_the_registry_may_be_trained(kind):
+    model = checked(net={"kind": kind, "level": "field", "training": {}})["models"]["net"]
+    assert training_settings(model)["normalization"] == NETWORKS[kind].normalization
+
+
+def test_the_parser_knows_of_which_roles_the_competition_had_a_mean():
+    # the module that knows imports numpy, which parsing the workflow must not
+    assert set(COMPETITION_ROLES) == set(COMPETITION_MEAN)

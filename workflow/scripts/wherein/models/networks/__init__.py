@@ -1,0 +1,1 @@
+"""Networks that tell locations from images: one file each, and the registry of their names."""

@@ -1,0 +1,309 @@
+"""The stage train: one network, from its training table to weights, thresholds and card.
+
+What a training needs to go on after it was stopped lies under `state/{digest}`, of the settings and the table: another
+configuration never goes on from it. It is removed when the training is done.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from wherein import tables
+from wherein.atomic import atomic_path
+from wherein.crops.store import CropStore
+from wherein.digest import digest, sha256_of
+from wherein.models import images
+from wherein.models.card import card_text
+from wherein.models.device import choose_device, describe
+from wherein.models.feeds import Draw, Pixels, TileFeed, TilePlan, TrainingFeed, class_members
+from wherein.models.learned import SINGLE_TARGET
+from wherein.models.networks.build import build, load, parameters
+from wherein.models.networks.registry import NETWORKS
+from wherein.models.thresholds import threshold_table, write_thresholds
+from wherein.models.trained import save_trained
+from wherein.models.training import imbalance
+from wherein.models.training.distributed import Place, processes
+from wherein.models.training.history import write_history
+from wherein.models.training.trainer import Fitted, fit
+from wherein.models.training.validation import predict
+from wherein.models.training_table import TRAIN, VALIDATION
+from wherein.summary import Summary, stage_summary
+
+LOG = logging.getLogger(__name__)
+
+KEPT_BYTES = 2**30
+"""Decoded fields that a training on a processor keeps: decoding took a fifth of an epoch of GapNet-PL at 256 pixels."""
+
+
+class Rows(NamedTuple):
+    """Rows of a training table of one part.
+
+    Attributes:
+        table: the rows.
+        labels: (N, K) bool.
+        units: their pixels.
+    """
+
+    table: pd.DataFrame
+    labels: np.ndarray
+    units: images.Units
+
+
+def train_model(
+    model: str,
+    table: str,
+    stores: Sequence[str],
+    teacher: Sequence[str],
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int,
+    state: str,
+    weights: str,
+    history: str,
+    thresholds: str,
+    card: str,
+    summary: str,
+) -> None:
+    """Train one network, or go on with a training that was stopped.
+
+    Args:
+        model: the model's name.
+        table: its training table.
+        stores: stores of fields or of crops.
+        teacher: predictions to learn from beside the labels; empty for none.
+        settings: `wherein.models.learned.training_settings`.
+        device: `auto`, `cuda` or `cpu`.
+        threads: of the processor.
+        state: folder of what trainings go on from.
+        weights: the network to write.
+        history: CSV of the epochs to write.
+        thresholds: TSV of the classes to write.
+        card: Markdown to write.
+        summary: the job's summary.
+
+    Raises:
+        RuntimeError: `cuda` is asked for and there is none, or the loss is no longer a number.
+        SystemExit: told to stop; the state is saved.
+    """
+    torch.set_num_threads(threads)
+    with (
+        stage_summary(summary, "train", model, ("numpy", "torch", "monai")) as report,
+        processes(choose_device(device)) as place,
+        ExitStack() as opened,
+    ):
+        about, parts = prepare(model, table, stores, settings)
+        known = tables.read_metadata(table)
+        kept = Path(state) / digest([dict(settings), sha256_of(table)])
+        network = build(
+            settings["kind"],
+            len(about["inputs"]),
+            len(about["classes"]),
+            about["seed"],
+            about["side_px"],
+            **settings["options"],
+        )
+        if settings["training"]["start"]:
+            load(network, settings["training"]["start"])
+        training = _training_feed(opened, parts[TRAIN], teacher, settings, about, place, threads)
+        validation = None if single_target(settings) else _tile_feed(opened, parts[VALIDATION], settings, about, place)
+        fitted = fit(
+            network,
+            training,
+            validation,
+            settings["training"],
+            kept,
+            place,
+            class_weights=_class_weights(parts[TRAIN].labels, settings["training"]),
+        )
+        if not place.first:
+            return
+        save_trained(weights, fitted.network, about | {"parameters": parameters(fitted.network)})
+        write_history(history, fitted.rows)
+        chosen = _thresholds(fitted, validation, parts, about, place.device, settings)
+        write_thresholds(thresholds, chosen)
+        facts = _facts(about, fitted, settings, known, describe(place.device))
+        with atomic_path(card) as partial:
+            partial.write_text(card_text(facts, chosen))
+        _report(report, fitted, parts, facts)
+    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(OSError):  # the state of a training under other settings may lie beside it
+        kept.parent.rmdir()
+
+
+def single_target(settings: Mapping[str, Any]) -> bool:
+    """Whether the network learns to tell reagents apart, exactly one a unit."""
+    return any(settings["training"]["loss"][name] for name in SINGLE_TARGET)
+
+
+def prepare(
+    model: str, table: str, stores: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """What is known of a network before it is trained, and the rows to train and to validate it on.
+
+    Args:
+        model: the model's name.
+        table: its training table.
+        stores: stores of fields or of crops.
+        settings: `wherein.models.learned.training_settings`.
+
+    Returns:
+        about: `wherein.models.trained.KEYS`.
+        parts: rows by part.
+    """
+    known = tables.read_metadata(table)
+    rows = tables.read_tables([table])
+    side = settings["tile_px"]
+    if settings["level"] == "cell":
+        side = _side_of_cells(stores, settings)
+    about = {
+        "model": model,
+        **{key: settings[key] for key in ("kind", "level", "inputs", "options", "grid", "pixel_size_um",
+                                          "normalization", "blank_neighbours", "seed")},
+        "classes": known["classes"],
+        "vocabulary": known["vocabulary"],
+        "side_px": side,
+    }  # fmt: skip
+    if single_target(settings):
+        about |= {"reagents": sorted(rows.loc[rows["part"] == TRAIN, "reagent"].dropna().unique().tolist())}
+    parts = {}
+    for part in (TRAIN, VALIDATION):
+        own = rows[rows["part"] == part].reset_index(drop=True)
+        if single_target(settings):
+            own = own[own["reagent"].notna()].reset_index(drop=True)
+        units = (
+            images.cell_units(stores, about["inputs"], own, settings["pixel_size_um"])
+            if settings["level"] == "cell"
+            else images.field_units(stores, about["inputs"], own["unit_id"].tolist())
+        )
+        parts[part] = Rows(own, own[about["classes"]].to_numpy(bool), units)
+    return about, parts
+
+
+def _side_of_cells(stores: Sequence[str], settings: Mapping[str, Any]) -> int:
+    """Pixels that a network sees of a crop: `tile_px`, or as many as the largest crop has, to the network's step."""
+    opened = [store for store in map(CropStore, stores) if len(store)]
+    largest = max((store.view(settings["pixel_size_um"]).window_px for store in opened), default=settings["tile_px"])
+    network = NETWORKS[settings["kind"]]
+    side = min(settings["tile_px"], largest)
+    return max(side - side % network.multiple_of_px, network.smallest_px)
+
+
+def _training_feed(
+    opened: ExitStack,
+    rows: Rows,
+    teacher: Sequence[str],
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+    place: Place,
+    threads: int,
+) -> TrainingFeed:
+    training, share = settings["training"], (place.rank, place.world)
+    repeats = members = None
+    if training["sampling"] == "oversample":
+        repeats = imbalance.oversampling_factors(rows.labels, training["oversample_limit"])
+    elif training["sampling"] == "balanced":
+        members = class_members(rows.labels)
+    plan = Draw(rows.units, about["side_px"], training["batch"], training["seed"], repeats, members, share)
+    # a processor that trains has no core to spare for decoding
+    workers = min(threads - 1, 8) if place.device.type == "cuda" else 0
+    pixels = opened.enter_context(_pixels(rows.units, plan, about, place.device, workers))
+    targets, count = _targets(rows, teacher, about)
+    return TrainingFeed(pixels, targets, count, training["augmentation"], training["seed"], share)
+
+
+def _tile_feed(
+    opened: ExitStack, rows: Rows, settings: Mapping[str, Any], about: Mapping[str, Any], place: Place
+) -> TileFeed:
+    plan = TilePlan(rows.units, about["side_px"], settings["training"]["batch"], (place.rank, place.world))
+    pixels = opened.enter_context(_pixels(rows.units, plan, about, place.device, 0))
+    return TileFeed(pixels, rows.labels.astype(np.float32))
+
+
+def _pixels(
+    units: images.Units, plan: Draw | TilePlan, about: Mapping[str, Any], device: torch.device, workers: int
+) -> Pixels:
+    source = images.UnitSource(
+        units,
+        about["inputs"],
+        about["side_px"],
+        about["level"],
+        about["pixel_size_um"],
+        about["blank_neighbours"],
+        # each process that decodes would keep fields of its own
+        keep_bytes=0 if workers else KEPT_BYTES,
+    )
+    return Pixels(units, source, plan, about["normalization"], device, workers, centred=about["level"] == "cell")
+
+
+def _targets(rows: Rows, teacher: Sequence[str], about: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """What is learned of each unit, and the number of classes."""
+    if "reagents" in about:
+        place = {name: number for number, name in enumerate(about["reagents"])}
+        return rows.table["reagent"].map(place).to_numpy(np.int64), len(place)
+    labels = rows.labels.astype(np.float32)
+    if not teacher:
+        return labels, labels.shape[1]
+    told = tables.read_tables(teacher).set_index("unit_id")[about["classes"]]
+    soft = told.reindex(rows.table["unit_id"]).to_numpy(np.float32)
+    return np.stack([labels, soft], axis=1), labels.shape[1]
+
+
+def _class_weights(labels: np.ndarray, training: Mapping[str, Any]) -> np.ndarray | None:
+    if training["class_weights"] == "none":
+        return None
+    return imbalance.class_weights(labels, training["class_weight_limit"])
+
+
+def _thresholds(
+    fitted: Fitted,
+    validation: TileFeed | None,
+    parts: Mapping[str, Rows],
+    about: Mapping[str, Any],
+    device: torch.device,
+    settings: Mapping[str, Any],
+) -> pd.DataFrame:
+    trained = parts[TRAIN].labels
+    if validation is None:
+        nothing = np.zeros((0, trained.shape[1]))
+        return threshold_table(about["classes"], trained, nothing.astype(bool), nothing)
+    truth, probabilities = predict(fitted.network, validation, device, settings["training"])
+    return threshold_table(about["classes"], trained, truth, probabilities)
+
+
+def _facts(
+    about: Mapping[str, Any], fitted: Fitted, settings: Mapping[str, Any], known: Mapping[str, Any], device: str
+) -> dict[str, Any]:
+    """What the card and the summary tell of a training."""
+    return {
+        **about,
+        "training": settings["training"],
+        "table": dict(known),
+        "device": device,
+        "parameters": parameters(fitted.network),
+        "epochs": len(fitted.rows),
+        **{
+            key: getattr(fitted, key)
+            for key in ("best_epoch", "best_score", "stopped_early", "seconds_per_epoch",
+                        "images_per_second", "data_wait_share", "peak_mb", "precision", "accumulate")
+        },
+    }  # fmt: skip
+
+
+def _report(report: Summary, fitted: Fitted, parts: Mapping[str, Rows], facts: Mapping[str, Any]) -> None:
+    report.counts = {"in": sum(len(rows.table) for rows in parts.values()), "kept": len(parts[TRAIN].table)}
+    report.counts["validation"] = len(parts[VALIDATION].table)
+    report.extra |= {
+        key: facts[key]
+        for key in ("device", "parameters", "epochs", "best_epoch", "best_score", "stopped_early", "seconds_per_epoch",
+                    "images_per_second", "data_wait_share", "peak_mb", "precision", "seed")
+    }  # fmt: skip
+    report.extra["peak_gpu_mb"] = facts["peak_mb"]
+    if fitted.stopped_early:
+        report.notes.append(f"stopped after {len(fitted.rows)} epochs: the validation score no longer rose")
