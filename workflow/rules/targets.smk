@@ -7,6 +7,7 @@ localrules:
     all_segment,
     all_crop,
     all_index,
+    all_export,
     all_embed,
 
 
@@ -24,7 +25,7 @@ rule all_qc:
 
 rule all_segment:
     input:
-        per_shard("results/masks/{shard}.zarr"),
+        outlined_shards("results/masks/{shard}.zarr"),
 
 
 rule all_crop:
@@ -36,6 +37,11 @@ rule all_index:
     input:
         "results/index",
         "results/statistics/crops.tsv",
+
+
+rule all_export:
+    input:
+        exports,
 
 
 rule all_embed:
