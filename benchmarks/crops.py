@@ -5,7 +5,8 @@ take turns, so that whatever else the machine does falls on all of them, and rat
 workers are the reader's own for the store and torch's loader for the others. Opening files and starting workers are
 left out; what the latter takes is a line of the table. What one process does is told in processor seconds, too, which
 other work on the machine hardly changes. Prints a table and, last, one JSON line; its ratios say how many times faster
-the store is, those under `processor` in processor seconds. One file, although long: the layouts serve this comparison alone.
+the store is, those under `processor` in processor seconds. One file, although long: the layouts serve this comparison
+alone.
 """
 
 import argparse
