@@ -65,6 +65,7 @@ def draw_index(folder: Path, n_cells: int, seed: int = 0) -> None:
             "field_fold": number % 5,
             "pixel_size_um": 0.08,
             "full_scale": 255.0,
+            "small_sample": rng.random(n_fields) < 0.01,
             "n_cells": counts,
         }
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from drawn_shard import LOCATIONS, draw_shard
 from wherein import tables
+from wherein.crops.samples import judged_samples
 from wherein.crops.store import CropStore
 from wherein.reading.build_index import index_run
 from wherein.reading.index import CropIndex
@@ -34,6 +35,7 @@ class IndexedRun:
             cells=[f"{path}.parquet" for path in paths["cells"]],
             crops=[f"{path}.zarr" for path in paths["crops"]],
             split=self.root / "split.parquet",
+            samples=self.root / "samples.parquet",
             index=self.root / "index",
             summary=self.root / "summary.json",
         )
@@ -64,6 +66,12 @@ def indexed_run(root):
         field_fold=place % 2,
     )
     tables.write_table(root / "split.parquet", split, tables.SPLIT)
+    ledger = tables.read_tables(
+        [root / "cells" / f"{name}.parquet" for name in NAMES], ["field_id", "version", "status"]
+    )
+    kept = ledger[ledger["status"] == "kept"].groupby(["field_id", "version"]).size()
+    samples = judged_samples(fields[fields["retired_in"].isna()], kept, {"near": 18, "far": 5})
+    tables.write_table(root / "samples.parquet", samples, tables.SAMPLES)
     pixels = {}
     for name in NAMES:
         store = CropStore(root / "crops" / f"{name}.zarr")

@@ -14,7 +14,7 @@ KINDS = {
     "empty": {"empty"},
     "zero": {"empty"},
     "one nucleus": {"empty", "too_few_cells"},
-    "saturated": {"saturated", "out_of_focus"},
+    "saturated": {"saturated"},
     "nan": {"corrupt"},
     "sizes": {"size_mismatch"},
     "one pixel": {"empty"},

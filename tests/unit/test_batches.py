@@ -1,6 +1,7 @@
 import gc
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 from indexed_run import indexed_run
 from wherein.crops.blocks import DamagedCropsError, shard_path
-from wherein.crops.store import CropStore
+from wherein.crops.cut import distance_of_masks
+from wherein.crops.store import CropStore, CropWriter
 from wherein.reading.batches import SCRIPTS, BatchReader
 from wherein.reading.crops import CropSource, common_layout
-from wherein.reading.distance import signed_distance
 from wherein.reading.groups import groups_of
 from wherein.reading.index import CropIndexError
 from wherein.reading.pixels import PixelReader
@@ -74,20 +75,50 @@ def test_roles_in_any_order_and_without_masks(run, workers):
                 np.testing.assert_array_equal(image, run.pixels[index.cell_ids([row])[0]][0][[3, 0]])
 
 
+@pytest.fixture(scope="module")
+def mixed_run(tmp_path_factory):
+    """A run of which one shard's store has distances: its cells' numbers, so that they are told from computed ones."""
+    run = indexed_run(tmp_path_factory.mktemp("mixed"))
+    path = run.root / "crops" / "near-0001.zarr"
+    old = CropStore(path)
+    every = np.arange(len(old))
+    images, masks, attributes = old.images(every), old.masks(every), old.attributes
+    shutil.rmtree(path)
+    with CropWriter(path, old.roles, old.window_px, old.dtype, nucleus_distance=True) as writer:
+        for number, cell_id in enumerate(old.cell_ids):
+            stored = np.full(images.shape[-2:], number, np.float16)
+            writer.add(cell_id, images[number], masks[number], stored)
+        writer.finish(attributes)
+    run.build()
+    return run
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("view", [{}, {"size_px": 21}])
-def test_distances_are_those_of_the_masks(run, workers, view):
-    index = run.index
+@pytest.mark.parametrize("view", [{}, {"size_px": 21}, {"pixel_size_um": 0.64}])
+def test_distances_are_those_stored_or_those_of_the_masks(mixed_run, workers, view):
+    index = mixed_run.index
+    assert [store["nucleus_distance"] for store in index.stores.values()].count(True) == 1
     sampler = BagSampler(index.select({"area_um2": {"min": 100}}), 5, 4)
+    seen = set()
     with BatchReader(
         CropSource(index, sampler.selection, masks=False, distance=True, **view), sampler, workers
     ) as reader:
         for batch in reader:
+            assert batch.masks is None
             there = batch.rows != EMPTY
             assert batch.distance.dtype == np.float32
             assert batch.distance.flags.aligned
-            np.testing.assert_array_equal(batch.distance[there][:, 0], signed_distance(batch.masks[there][:, 1]))
             assert not batch.distance[~there].any()
+            codes, names, crops = index.places(batch.rows[there])
+            for code, crop, found in zip(codes, crops, batch.distance[there][:, 0], strict=True):
+                store = CropStore(mixed_run.root / "crops" / f"{names[code]}.zarr")
+                np.testing.assert_array_equal(found, store.view(**view).nucleus_distance([crop])[0])
+                if store.has_nucleus_distance:
+                    assert (found == crop).all()
+                elif not view:
+                    np.testing.assert_array_equal(found, distance_of_masks(store.masks([crop]), 0.32)[0])
+                seen.add(store.has_nucleus_distance)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize("view", [{"size_px": 20}, {"pixel_size_um": 0.64}, {"pixel_size_um": 0.64, "size_px": 12}])

@@ -20,7 +20,9 @@ def ledger(run):
     """Kept cells of current fields with all that is known of them, joined by pandas: the brute force."""
     cells = tables.read_tables([run.root / "cells" / f"{name}.parquet" for name in NAMES])
     split = tables.read_tables([run.root / "split.parquet"]).drop(columns="phash")
+    samples = tables.read_tables([run.root / "samples.parquet"]).drop(columns=["source", "sample", "status", "reason"])
     known = run.fields[run.fields["retired_in"].isna()].merge(split, on=["field_id", "version"])
+    known = known.merge(samples, on=["field_id", "version"])
     return cells.drop(columns=["shard", "source"]).merge(known, on=["field_id", "version"])
 
 
@@ -73,6 +75,8 @@ CONDITIONS = [
     ({"gene_fold": {"max": 2}, "n_nuclei": [1]}, lambda row: row.gene_fold <= 2 and row.n_nuclei == 1),
     ({"area_um2": {"min": 1e9}}, lambda row: False),
     ({"padded": False}, lambda row: False),
+    ({"small_sample": False}, lambda row: row.sample_cells >= row.least_cells),
+    ({"small_sample": True, "source": "near"}, lambda row: row.sample_cells < 18 and row.source == "near"),
 ]
 
 
@@ -187,7 +191,9 @@ def test_a_run_without_cells_has_an_index_without_cells(tmp_path, shards):
     for name, schema in (("fields", tables.FIELDS), ("split", tables.SPLIT)):
         tables.write_table(tmp_path / f"{name}.parquet", pd.DataFrame(), schema)
     stages = [[path.path(stage) for path in paths] for stage in ("qc", "cells", "crops")]
-    index_run(tmp_path / "fields.parquet", *stages, tmp_path / "split.parquet", tmp_path / "index", tmp_path / "s.json")
+    tables.write_table(tmp_path / "samples.parquet", pd.DataFrame(), tables.SAMPLES)
+    of_run = [tmp_path / f"{name}.parquet" for name in ("split", "samples")]
+    index_run(tmp_path / "fields.parquet", *stages, *of_run, tmp_path / "index", tmp_path / "s.json")
     index = CropIndex(tmp_path / "index")
     assert (index.n_cells, index.n_fields, len(index.select())) == (0, 0, 0)
     assert len(index.select({"area_um2": {"min": 1}, "control": False})) == 0

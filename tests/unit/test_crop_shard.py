@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+from wherein.crops.cut import distance_of_masks
 from wherein.crops.shard import crop_shard
 from wherein.crops.store import CropStore, DamagedCropsError, verify
 from wherein.crops.whole import whole_cells
@@ -125,6 +126,56 @@ def test_windows_around_the_cell(shard, tmp_path):
         np.testing.assert_array_equal(store.images([row.crop_index])[0], image[:, y : y + 80, x : x + 80])
 
 
+def brute_distance(labels, place):
+    """Of one pixel of the padded field, in micrometres."""
+    label = labels[place]
+    across = np.argwhere(labels != label if label else labels > 0)
+    apart = np.hypot(*(across - place).T).min() - 0.5
+    return (apart if label else -apart) * PIXEL
+
+
+@pytest.mark.parametrize("changes", [{}, {"pixel_size_um": 0.4}, {"centre": "cell"}])
+def test_stored_distances_are_those_of_the_field(shard, tmp_path, changes):
+    store, ledger = cut(shard, tmp_path, nucleus_distance=True, **changes)
+    assert store.has_nucleus_distance
+    assert verify(tmp_path / "crops.zarr", tmp_path / "cells.parquet") == []
+    plain, _ = cut(shard, tmp_path / "plain", **changes)
+    kept = ledger[ledger["status"] == "kept"]
+    every = kept["crop_index"].astype(int).tolist()
+    np.testing.assert_array_equal(store.images(every), plain.images(every))
+    found, of_masks = store.nucleus_distance(every), plain.nucleus_distance(every)
+    masks = store.masks(every)[:, 1]
+    np.testing.assert_array_equal(found > 0, masks > 0)
+    assert (found != of_masks).any(axis=(1, 2)).sum() > 10
+    rng = np.random.default_rng(0)
+    step = 80 // store.window_px
+    pad = 60
+    for row, crop in zip(kept.itertuples(), found, strict=True):
+        _, nucleus, _ = drawn(int(row.field_id[1]))
+        nucleus = np.pad(nucleus, pad)
+        y, x = (row.y, row.x) if changes.get("centre") == "cell" else (row.nucleus_y, row.nucleus_x)
+        corner = round(y) - 40 + pad, round(x) - 40 + pad
+        for place in rng.integers(0, store.window_px, (6, 2)):
+            under = tuple(start + step * one + step // 2 for start, one in zip(corner, place.tolist(), strict=True))
+            assert crop[tuple(place)] == pytest.approx(brute_distance(nucleus, under), rel=2**-11)
+
+
+def test_a_nucleus_beyond_the_crop_counts_where_distances_are_stored(shard, tmp_path):
+    store, ledger = cut(shard, tmp_path, nucleus_distance=True, window_um=10.0)
+    row = ledger[(ledger["field_id"] == "f0") & (ledger["status"] == "kept") & ~ledger["padded"]].iloc[0]
+    stored = store.nucleus_distance([row["crop_index"]])[0]
+    of_masks = distance_of_masks(store.masks([row["crop_index"]]), PIXEL)[0]
+    assert (store.masks([row["crop_index"]])[0, 1] != 2).all()
+    # nuclei stand 50 pixels apart, so that the neighbour is nearer than its own to what is 25 columns from the middle
+    assert (np.abs(of_masks) >= np.abs(stored)).all()
+    assert of_masks[25, -1] == pytest.approx(stored[25, -1], rel=1e-3)
+    wide, _ = cut(shard, tmp_path / "wide", nucleus_distance=True, window_um=14.0)
+    stored = wide.nucleus_distance([row["crop_index"]])[0]
+    of_masks = distance_of_masks(wide.masks([row["crop_index"]]), PIXEL)[0]
+    assert (wide.masks([row["crop_index"]])[0, 1] != 2).all()
+    assert stored[35, -1] > of_masks[35, -1] + 1
+
+
 def content(folder):
     files = [file for file in folder.rglob("*") if file.is_file() and file.name != "crop.json"]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
@@ -183,6 +234,24 @@ def test_whole_cells_come_from_the_field(shard, tmp_path, margin):
         np.testing.assert_array_equal(one.masks[1] == 2, (nucleus[box] > 0) & (nucleus[box] != row["label"]))
         assert one.alone()[1].sum() == row["sum_protein"]
         assert read_masks(shard / "masks.zarr", row["field_id"], VERSION)[1].shape == cell.shape
+
+
+def test_a_whole_cell_is_stretched_to_a_square(shard, tmp_path):
+    _, ledger = cut(shard, tmp_path)
+    rows = ledger[ledger["field_id"] == "f0"].head(3)
+    files = pq.read_table(shard / "files.parquet").to_pandas()
+    for one in whole_cells(rows, files, shard / "masks.zarr", ROLES, 3):
+        _, height, width = one.image.shape
+        assert height != width
+        image, masks = one.square(16)
+        assert (image.shape, masks.shape, image.dtype) == ((2, 16, 16), (2, 16, 16), np.uint16)
+        # means over areas: every pixel of the box spread over as many as it covers, then averaged
+        fine = np.repeat(np.repeat(one.alone().astype(float), 16, axis=1), 16, axis=2)
+        exact = fine.reshape(2, 16, height, 16, width).mean((2, 4))
+        assert np.abs(image - exact).max() <= 0.51
+        places = [((2 * np.arange(16) + 1) * length) // 32 for length in (height, width)]
+        np.testing.assert_array_equal(masks, one.masks[:, places[0]][:, :, places[1]])
+        assert one.square(16, alone=False)[0].sum() > image.sum()
 
 
 def test_a_nucleus_without_a_cell_has_no_box(shard, tmp_path):

@@ -3,12 +3,14 @@ import shutil
 from pathlib import Path
 
 import dask.array
+import google_crc32c
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
 from wherein.crops.blocks import DamagedCropsError
 from wherein.crops.store import ARRAYS, SHARD_CROPS, CropStore, CropWriter, verify
+from wherein.segmentation.distance import nucleus_distance
 from wherein.tables import cells_schema, write_table
 
 SIDE = 12
@@ -22,11 +24,13 @@ def crops(n, dtype=np.uint16, seed=0):
     return images, rng.integers(0, 3, (n, 2, SIDE, SIDE)).astype(np.uint8)
 
 
-def write(path, images, masks, shard_crops=SHARD_SMALL):
-    with CropWriter(path, ["nucleus", "er", "protein"], SIDE, images.dtype, shard_crops) as writer:
-        rows = [
-            writer.add(f"a@v:{i + 1}", image, mask) for i, (image, mask) in enumerate(zip(images, masks, strict=True))
-        ]
+def write(path, images, masks, shard_crops=SHARD_SMALL, distances=None):
+    there = distances is not None
+    with CropWriter(
+        path, ["nucleus", "er", "protein"], SIDE, images.dtype, shard_crops, nucleus_distance=there
+    ) as writer:
+        cells = zip(images, masks, distances if there else [None] * len(images), strict=True)
+        rows = [writer.add(f"a@v:{i + 1}", *cell) for i, cell in enumerate(cells)]
         writer.finish({"pixel_size_um": 0.1, "window_um": 1.2, "shard": "s-0000", "source": "s"})
     assert rows == list(range(len(images)))
     return path
@@ -178,6 +182,14 @@ def test_files_that_are_no_part_of_a_store_are_found(tmp_path):
     assert stray.startswith(f"{other} is no part of the store; run shard c again")
 
 
+def test_the_mark_that_snakemake_puts_into_a_folder_is_no_damage(tmp_path):
+    path = write(tmp_path / "c.zarr", *crops(5))
+    (path / ".snakemake_timestamp").touch()
+    assert verify(path) == []
+    (path / "images" / ".snakemake_timestamp").touch()
+    assert len(verify(path)) == 1
+
+
 def ledger(folder, kept, rejected=()):
     rows = [{"cell_id": name, "status": "kept", "crop_index": row} for name, row in kept.items()]
     rows += [{"cell_id": name, "status": "rejected", "crop_index": None} for name in rejected]
@@ -234,6 +246,101 @@ def test_a_crop_of_another_shape_or_type_is_refused(tmp_path, image, mask):
         pytest.raises(ValueError, match="the store holds"),
     ):
         writer.add("a@v:1", image, mask)
+
+
+def far(n, seed=3):
+    return np.random.default_rng(seed).normal(0, 20, (n, SIDE, SIDE)).astype(np.float16)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4, 11])
+def test_distances_are_stored_where_they_are_asked_for(tmp_path, n):
+    images, masks = crops(n)
+    path = write(tmp_path / "c.zarr", images, masks, distances=far(n))
+    array = zarr.open_group(path, mode="r")["nucleus_distance"]
+    assert array.metadata.dimension_names == ("cell", "y", "x")
+    np.testing.assert_array_equal(array[...], far(n))
+    store = pickle.loads(pickle.dumps(CropStore(path)))
+    assert store.has_nucleus_distance
+    order = np.random.default_rng(1).permutation(n)
+    found = store.nucleus_distance(order)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, far(n)[order])
+    np.testing.assert_array_equal(store.images(order), images[order])
+    assert verify(path) == []
+    assert len(files_of(path)) == 4 + (-(-n // SHARD_SMALL)) * 2 + bool(n), "docs/formats.md says so"
+
+
+def test_without_them_distances_are_those_of_the_masks(tmp_path):
+    images, masks = crops(5)
+    masks[3, 1] = 0
+    store = CropStore(write(tmp_path / "c.zarr", images, masks))
+    assert not store.has_nucleus_distance
+    found = store.nucleus_distance([4, 3])
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, nucleus_distance(masks[[4, 3], 1], 0.1).astype(np.float16))
+    assert not (tmp_path / "c.zarr" / "nucleus_distance").exists()
+
+
+def test_every_damage_to_distances_is_found(tmp_path):
+    images, masks = crops(5)
+    path = write(tmp_path / "c.zarr", images, masks, distances=far(5))
+    for file in files_of(path / "nucleus_distance"):
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 7):
+            flip(file, place)
+            assert verify(path), f"{file} {place}"
+            file.write_bytes(whole)
+        file.write_bytes(whole[:-1])
+        assert verify(path), str(file)
+        file.unlink()
+        assert verify(path), str(file)
+        file.write_bytes(whole)
+    assert verify(path) == []
+    changed = far(5)
+    changed[2, 5, 5] += 1
+    write(tmp_path / "other.zarr", images, masks, distances=changed)
+    shutil.rmtree(path / "nucleus_distance")
+    assert "no whole crop store" in verify(path)[0]
+    shutil.copytree(tmp_path / "other.zarr" / "nucleus_distance", path / "nucleus_distance")
+    (broken,) = verify(path)
+    assert "crop 2 (a@v:3) is not the cell that was written" in broken
+    plain = write(tmp_path / "plain.zarr", images, masks)
+    shutil.copytree(path / "nucleus_distance", plain / "nucleus_distance")
+    assert all("is no part of the store" in line for line in verify(plain))
+    assert len(verify(plain)) == 3
+
+
+def test_a_store_without_a_word_on_distances_is_read(tmp_path):
+    images, masks = crops(3)
+    path = write(tmp_path / "c.zarr", images, masks)
+    text = (path / "zarr.json").read_text()
+    assert '  "nucleus_distance": false,\n' in text
+    older = text.replace('  "nucleus_distance": false,\n', "")
+    written = CropStore(path).attributes["metadata_crc32c"]
+    checksum = google_crc32c.value(older.replace(written, "00000000").encode())
+    for name in ("images", "masks"):
+        checksum = google_crc32c.extend(checksum, (path / name / "zarr.json").read_bytes())
+    (path / "zarr.json").write_text(older.replace(written, f"{checksum:08x}"))
+    assert verify(path) == []
+    assert not CropStore(path).has_nucleus_distance
+
+
+@pytest.mark.parametrize(
+    ("there", "distance", "said"),
+    [
+        (True, None, "2 arrays; the store holds images, masks, nucleus_distance"),
+        (False, np.zeros((SIDE, SIDE), np.float16), "3 arrays; the store holds images, masks$"),
+        (True, np.zeros((SIDE, SIDE), np.float32), "float32; the store holds"),
+        (True, np.zeros((1, SIDE, SIDE), np.float16), "the store holds"),
+    ],
+)
+def test_distances_that_do_not_fit_are_refused(tmp_path, there, distance, said):
+    images, masks = crops(1)
+    with (
+        CropWriter(tmp_path / "c.zarr", ["a", "b", "c"], SIDE, images.dtype, nucleus_distance=there) as writer,
+        pytest.raises(ValueError, match=said),
+    ):
+        writer.add("a@v:1", images[0], masks[0], distance)
 
 
 def test_the_store_says_for_itself_what_it_holds(tmp_path):

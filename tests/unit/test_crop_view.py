@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from wherein.crops.store import CropStore, CropWriter
+from wherein.crops.window import window_of
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,38 @@ def test_views_tell_their_true_pixel_and_cover_what_they_say(store, pixel, size)
     assert abs(view.pixel_size_um / pixel - 1) <= 0.5 * 0.08 / view.window_um + 1e-9
 
 
+@pytest.mark.parametrize(("pixel", "size", "places"), [(None, 224, np.s_[144:368]), (0.64, 64, np.s_[4::8])])
+def test_distances_are_those_of_the_whole_crop_under_the_views_pixels(store, pixel, size, places):
+    view = store.view(pixel_size_um=pixel, size_px=size)
+    found = view.nucleus_distance([2, 0])
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, store.nucleus_distance([2, 0])[:, places, places])
+    np.testing.assert_array_equal(found > 0, view.masks([2, 0])[:, 1] > 0)
+
+
 def test_without_a_size_a_view_holds_what_the_window_holds(store):
     assert store.view(pixel_size_um=0.16).window_px == 256
     assert store.view(pixel_size_um=0.3).window_px == 136
     assert store.view().window_px == 512
+
+
+@pytest.mark.parametrize("source", [0.05, 0.0999, 0.16, 0.206, 0.21, 0.325, 0.51])
+@pytest.mark.parametrize("stored", [None, 0.16, 0.32, 0.4])
+def test_the_default_window_holds_the_view_of_paired_cell_inpainting_at_every_pixel_size(tmp_path, source, stored):
+    window = window_of(40.96, source, stored)
+    with CropWriter(tmp_path / "c.zarr", ["protein"], window.size_px, np.dtype(np.uint8)) as writer:
+        shape = (window.size_px, window.size_px)
+        writer.add("a@v:1", np.full((1, *shape), 7, np.uint8), np.ones((2, *shape), np.uint8))
+        writer.finish({"pixel_size_um": window.pixel_size_um, "window_um": window.window_um})
+    view = CropStore(tmp_path / "c.zarr").view(pixel_size_um=0.64, size_px=64)
+    assert (view.images([0]) == 7).all()
+    assert view.images([0]).shape == (1, 1, 64, 64)
+    assert abs(view.pixel_size_um / 0.64 - 1) <= 1.5 * max(source, stored or 0) / 40.96
+
+
+def test_on_the_same_grid_not_one_pixel_is_made_up(store):
+    with pytest.raises(ValueError, match="513 pixels"):
+        store.view(size_px=513)
 
 
 def test_a_view_beyond_the_window_is_refused_and_says_what_it_needs(store):

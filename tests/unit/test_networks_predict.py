@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,12 +117,47 @@ def test_maps_know_their_field(weights):
         {"nucleus": rng.integers(0, 900, (130, 200), np.uint16), "er": rng.integers(0, 900, (130, 200), np.uint16)},
         {"nucleus": rng.integers(0, 900, (64, 80), np.uint16)},
     ]
-    found = predict_fields(fields, 0.16, weights[0], "cpu", UNET)
+    found = predict_fields(fields, 0.16, weights[0], "cpu", UNET, 0)
     assert [maps.shape for maps in found] == [(130, 200), (64, 80)]
     assert [maps.cell.shape for maps in found] == [(3, 65, 100), (3, 32, 40)]
     assert all(maps.step_um == 0.32 for maps in found)
-    alone = predict_fields(fields[1:], 0.16, weights[0], "cpu", UNET)[0]
+    alone = predict_fields(fields[1:], 0.16, weights[0], "cpu", UNET, 0)[0]
     np.testing.assert_array_equal(alone.cell, found[1].cell)
+
+
+class Bright(nn.Module):
+    """Says body where its last channel, which for both networks is the nucleus, is in the upper half of its range."""
+
+    def forward(self, seen):
+        body = seen[:, -1:] - 0.75
+        return 40 * torch.cat([-body, torch.full_like(body, -1), body], 1)
+
+
+@pytest.mark.parametrize("bad", [0, np.nan, np.inf])
+def test_what_does_not_stand_out_from_noise_is_no_nucleus(monkeypatch, bad):
+    networks = {"nucleus": Bright(), "cell": Bright()}
+    monkeypatch.setattr(predict, "loaded", lambda path, device: (networks, {"grid_um": 0.32, "architecture": "small"}))
+    rng = np.random.default_rng(0)
+    light = np.linspace(0, 100, 160)[:, None] + rng.normal(300, 20, (160, 160))
+    shown = light.copy()
+    shown[40:80, 50:100] += 400
+    er = shown.astype(np.uint16)
+    shown[0, 0] = bad
+    fields = [{"nucleus": image.astype(np.float32), "er": er} for image in (light, shown)]
+    empty, full = predict_fields(fields, 0.32, Path("any"), "cpu", UNET, 5)
+    for chances in (empty.nucleus, empty.cell):
+        np.testing.assert_allclose(chances[0].astype(float), 1, atol=1e-3)
+        assert not (chances[2] > 0.01).any()
+    assert not empty.signal.any()
+    body = full.nucleus[2] > 0.5
+    assert body[45:75, 55:95].all()
+    assert body.sum() < 60 * 70
+    assert (full.cell[2] > 0.5)[45:75, 55:95].all()
+    # without a demand, uneven light and noise are nuclei
+    anything = predict_fields(fields[:1], 0.32, Path("any"), "cpu", UNET, 0)[0]
+    assert (anything.nucleus[2] > 0.5).any()
+    none = predict_fields([{"er": fields[0]["er"]}], 0.32, Path("any"), "cpu", UNET, 5)[0]
+    assert not (none.nucleus[2] > 0.01).any()
 
 
 def test_networks_are_loaded_once(weights, monkeypatch):
@@ -129,6 +165,6 @@ def test_networks_are_loaded_once(weights, monkeypatch):
     count = []
     monkeypatch.setattr(predict, "load_weights", lambda path: count.append(path) or load_weights(path))
     for _ in range(3):
-        predict_fields([{"nucleus": np.zeros((32, 32), np.uint8)}], 0.32, weights[0], "cpu", UNET)
+        predict_fields([{"nucleus": np.zeros((32, 32), np.uint8)}], 0.32, weights[0], "cpu", UNET, 0)
     assert len(count) == 1
     loaded.cache_clear()

@@ -1,10 +1,7 @@
-import cv2
 import numpy as np
 import pytest
 import torch
 from real_data import real_data
-from scipy import ndimage
-from wherein.reading.distance import signed_distance
 from wherein.reading.normalization import (
     COMPETITION_DEVIATION,
     COMPETITION_MEAN,
@@ -129,40 +126,6 @@ def test_real_crops_of_the_toy_set_have_the_markers_floor():
     np.testing.assert_array_equal(found[:, 1], plain[:, 1])
 
 
-def discs(shape, seed, count=7):
-    rng = np.random.default_rng(seed)
-    mask = np.zeros(shape, np.uint8)
-    for _ in range(count):
-        cv2.circle(mask, tuple(int(rng.integers(0, length)) for length in shape[::-1]), int(rng.integers(3, 14)), 1, -1)
-    return mask
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_signed_distance_is_that_of_a_loop(seed):
-    mask = discs((40, 52), seed)
-    found = signed_distance(mask)
-    inside, outside = np.argwhere(mask > 0), np.argwhere(mask == 0)
-    for y, x in np.ndindex(mask.shape):
-        others = outside if mask[y, x] else inside
-        nearest = np.sqrt(((others - (y, x)) ** 2).sum(axis=1).min())
-        assert found[y, x] == pytest.approx(nearest if mask[y, x] else -nearest, abs=1e-3)
-    np.testing.assert_allclose(
-        found, ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(1 - mask), atol=1e-3
-    )
-
-
-def test_on_a_crop_distances_up_to_its_edge_are_those_of_the_field():
-    mask = discs((120, 120), 5, count=9)
-    whole = signed_distance(mask)[30:90, 25:85]
-    crop = signed_distance(mask[30:90, 25:85])
-    y, x = np.mgrid[:60, :60]
-    edge = np.minimum(np.minimum(y, 59 - y), np.minimum(x, 59 - x)) + 1
-    near = np.abs(crop) <= edge
-    assert near.mean() > 0.5
-    np.testing.assert_allclose(crop[near], whole[near], atol=1e-3)
-    assert (np.abs(crop) >= np.abs(whole) - 1e-3).all()
-
-
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_distance_is_the_last_channel(kind):
     images = crops(np.uint16)
@@ -173,24 +136,3 @@ def test_distance_is_the_last_channel(kind):
     np.testing.assert_array_equal(found[:, :4], normalize(images, "kobayashi2022", ROLES))
     for one, wanted in zip(found[:, 4], distance[:, 0], strict=True):
         np.testing.assert_allclose(one, wanted / (np.abs(wanted).max() or 1), rtol=1e-6)
-
-
-def test_distance_without_a_border():
-    masks = np.stack([np.zeros((8, 10)), np.ones((8, 10)), discs((8, 10), 0, 1)]).astype(np.uint8)
-    found = signed_distance(masks)
-    assert (found[0] == -10).all()
-    assert (found[1] == 10).all()
-    assert found[2].min() < 0 < found[2].max()
-    assert found.dtype == np.float32
-
-
-@pytest.mark.parametrize("side", [32, 100, 700])
-def test_distance_is_the_same_wherever_the_image_lies_in_memory(side):
-    mask = discs((side, side), 4, count=5)
-    wanted = signed_distance(mask)
-    exact = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(1 - mask)
-    np.testing.assert_array_equal(wanted, exact.astype(np.float32))
-    for shift in range(1, 40):
-        moved = np.empty(mask.size + shift, np.uint8)[shift:].reshape(mask.shape)
-        moved[...] = mask
-        np.testing.assert_array_equal(signed_distance(np.stack([mask, moved]))[1], wanted)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -122,6 +123,39 @@ def test_the_count_is_a_choice(good):
 def test_full_scale_decides_on_contrast_and_saturation(good):
     assert verdict(good[1], full_scale=65535.0)[0] == "low_contrast"
     assert verdict(good[1], full_scale=200.0)[2].keys() >= {"saturated"}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("roles", [ROLES, ("nucleus", "protein"), ("protein", "reference"), ("protein",)])
+def test_where_every_channel_is_overexposed_that_is_the_reason(roles, dtype):
+    top = np.iinfo(dtype).max
+    full = np.full((300, 400), top, dtype)
+    most = full.copy()
+    most[:, :190] = 0
+    for plane in (full, most):
+        reason, measures, wrong = verdict(dict.fromkeys(roles, plane), full_scale=None)
+        assert (reason, list(wrong)) == ("saturated", ["saturated"])
+        assert "of the pixels of" in wrong["saturated"]
+        assert measures[f"saturated_{roles[0]}"] == pytest.approx((plane == top).mean())
+    less = full.copy()
+    less[:, :210] = 0
+    wrong = verdict(dict.fromkeys(roles, less), full_scale=None)[2]
+    # a protein alone shows no cells to be counted
+    assert "saturated" in wrong
+    assert len(wrong) > 1 or roles == ("protein",)
+
+
+def test_one_overexposed_channel_leaves_the_others_to_be_judged(good):
+    full = np.full_like(good[1]["er"], 4095)
+    assert verdict({**good[1], "er": full})[0] == "saturated"
+    blurred = {role: cv2.GaussianBlur(plane, None, 12) for role, plane in good[1].items()}
+    assert verdict({**blurred, "protein": full})[0] == "out_of_focus"
+    # who allows any share asks for the other reasons
+    allowed = {**SETTINGS, "saturation": {**SETTINGS["saturation"], "max_share": 1, "max_share_markers": 1}}
+    everywhere = dict.fromkeys(ROLES, full)
+    assert verdict(everywhere)[0] == "saturated"
+    assert "saturated" not in verdict(everywhere, settings=allowed)[2]
+    assert verdict(everywhere, settings=allowed)[0] != "passed"
 
 
 def test_an_oblong_field_of_16_bits(good):

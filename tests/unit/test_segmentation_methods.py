@@ -276,6 +276,33 @@ def test_a_bud_belongs_to_its_mother(settings, buds):
         assert iou(found.cell == found.cell[y, x], cell > 0) > 0.85
 
 
+@pytest.mark.parametrize("side", range(4))
+def test_a_part_that_the_border_cuts_is_no_bud(settings, side):
+    # a neighbour as large as the cell, of which an edge shows a cap that is as small as a bud
+    shape, radius = (100, 66), 20
+    cell, neighbour = dome(shape, 30, 33, radius), dome(shape, 30 + 2 * radius - 1, 33, radius)
+    image = imaged([(np.maximum(cell, neighbour), 400)])
+    for height in (63, 69, 75):
+        seen = np.rot90(image[:height], side)
+        found = outlined("yeast", {"reference": seen}, 0.1, settings).cell
+        found, alone = np.rot90(found, -side), cell[:height] > 0
+        assert found.max() == 2, height
+        assert iou(found == found[30, 33], alone) > 0.85
+        assert found[height - 1, 33] not in (0, found[30, 33])
+    # the same part in full view is a bud
+    bud = dome(shape, 30 + radius + 6, 33, 9)
+    whole = outlined("yeast", {"reference": np.rot90(imaged([(np.maximum(cell, bud), 400)]), side)}, 0.1, settings)
+    assert whole.cell.max() == 1
+
+
+def test_rings_at_the_border_make_no_bud_of_a_cell_whose_nucleus_is_out_of_view(settings):
+    cells, rings = yeast_field((0, 16), shape=(240, 220))
+    image = imaged([(cell, 90) for cell in cells] + [(ring, 900) for ring in rings])
+    tip = np.flatnonzero((cells[1] > 0).any(axis=1))[0]
+    for top, parts in ((tip - 15, 2), (tip + 8, 3)):
+        assert outlined("yeast", {"reference": image[top:]}, 0.1, settings).cell.max() == parts, top
+
+
 def test_two_grown_cells_that_touch_are_two(settings):
     shape = (160, 240)
     cells = [dome(shape, 80, x, 20.5) for x in (90, 131)]

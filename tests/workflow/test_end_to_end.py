@@ -1,14 +1,19 @@
 """The whole workflow on simulated cells, smaller than the demo but with all its parts."""
 
 import json
+import re
+import shutil
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 import zarr
 from house import ROOT, House
+from wherein.crops.store import CropStore, verify
+from wherein.reading.index import CropIndex
 from wherein.reasons import CELL_REASONS, FIELD_REASONS
 from wherein.segmentation.masks import read_masks
 
@@ -96,6 +101,61 @@ def test_every_job_leaves_a_log_and_a_benchmark(demo):
 
 def test_second_run_does_nothing(demo):
     assert demo.planned() == {}
+
+
+def python_of_readme(word):
+    """The one block of Python in the README that has a word."""
+    (found,) = [
+        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if word in block
+    ]
+    return found
+
+
+def test_the_readme_opens_a_store_with_zarr_and_with_dask(demo, monkeypatch):
+    monkeypatch.chdir(demo.folder)
+    path = sorted(demo.folder.glob("results/crops/*.zarr"))[0]
+    found: dict = {}
+    exec(python_of_readme("dask").replace("lab-0001", path.stem), found)
+    store = CropStore(path)
+    pixels = store.images(range(len(store)))
+    np.testing.assert_array_equal(found["images"][...], pixels)
+    np.testing.assert_array_equal(found["lazy"].compute(), pixels)
+
+
+def test_every_store_is_whole_and_a_damaged_one_names_its_shard(demo, monkeypatch, tmp_path):
+    monkeypatch.chdir(demo.folder)
+    for path in demo.folder.glob("results/crops/*.zarr"):
+        found: dict = {}
+        exec(python_of_readme("verify").replace("lab-0001", path.stem), found)
+        assert found["sentences"] == []
+    shutil.copytree(path, tmp_path / path.name)
+    file = next(file for file in (tmp_path / path.name / "images").rglob("0") if file.is_file())
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    (sentence,) = verify(tmp_path / path.name)
+    command = re.search("`snakemake (.*)`", sentence).group(1)
+    assert demo.planned(*command.split())["crop"] == 1
+
+
+def test_the_crops_of_all_shards_are_indexed_and_counted(demo, monkeypatch):
+    demo.snakemake("all_index", "--cores", "2")
+    assert demo.planned("all_index") == {}
+    cells = tables(demo, "results/cells/*.parquet")
+    kept = cells[cells["status"] == "kept"]
+    index = CropIndex(demo.folder / "results/index")
+    assert sorted(index.cell_ids(index.select().rows)) == sorted(kept["cell_id"])
+    statistics = pd.read_csv(demo.folder / "results/statistics/crops.tsv", sep="\t")
+    assert set(statistics["crops"]) == {len(kept)}
+    monkeypatch.chdir(demo.folder)
+    found: dict = {}
+    exec(python_of_readme("BatchReader"), found)
+    assert found["pixels"].shape[1:] == (4, 64, 64)
+    stores = {name: CropStore(demo.folder / f"results/crops/{name}.zarr") for name in index.stores}
+    for name, pixels in zip(found["cells"], found["pixels"], strict=True):
+        store = stores[kept.set_index("cell_id")["shard"][name]]
+        view = store.view(pixel_size_um=0.64, size_px=64)
+        np.testing.assert_array_equal(view.images([store.cell_ids.index(name)])[0], pixels)
 
 
 def test_report_is_packed_with_the_pages(demo):

@@ -36,6 +36,7 @@ checkpoint catalog:
         fields=update("results/catalog/fields.parquet"),
         shards=update("results/catalog/shards.tsv"),
         remote=update("results/catalog/remote.parquet"),
+        crops=update("results/catalog/crops.parquet"),
         diff=update("results/catalog/release_diff.tsv"),
         summary="results/summaries/catalog/run.json",
     log:

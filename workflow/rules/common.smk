@@ -8,6 +8,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(str(workflow.current_basedir)).parent / "scripts"))
 
 from wherein import digest
+from wherein.exchange.exporting_plan import export_sources
 from wherein.metrics.segmentation_plan import (
     all_truth_files,
     has_truth,
@@ -41,6 +42,7 @@ from wherein.settings import (
     files_to_fetch_with,
     for_source,
     gene_set_files,
+    is_outlined,
     is_fetched,
     is_remote,
     left_out,
@@ -88,6 +90,11 @@ def catalog_tables(wildcards):
     return named + ([config["overrides"]] if config["overrides"] else [])
 
 
+def sources_with_fields():
+    """Regular expression of the shards of sources that have fields, in which cells are outlined and cut out."""
+    return sources_of_kind(*{source["kind"] for source in config["sources"].values() if is_outlined(source)})
+
+
 def source_of(wildcards):
     """Name of the source that a shard belongs to."""
     return wildcards.shard.rsplit("-", 1)[0]
@@ -114,7 +121,8 @@ def outliners(source):
 
 def sources_outlined(by_network):
     """Regular expression of the shards that are outlined with a network, or without one."""
-    names = [name for name in config["sources"] if by_network == any(method.network for method in outliners(name))]
+    fields = [name for name, source in config["sources"].items() if is_outlined(source)]
+    names = [name for name in fields if by_network == any(method.network for method in outliners(name))]
     return rf"({'|'.join(names)})-[0-9]+" if names else "(?!)"
 
 
@@ -167,6 +175,8 @@ def labels_elsewhere(wildcards):
 
 def least_sample(source):
     """Fewest cells that a sample of a source needs."""
+    if not is_outlined(config["sources"][source]):
+        return config["sources"][source]["min_sample_cells"]
     settings = for_source(config, "crop", source)
     own = settings if "nucleus" in roles_of_source(config["sources"][source]) else settings["without_nucleus"]
     return own["min_sample_cells"]
@@ -198,6 +208,57 @@ def per_shard(pattern):
         return [pattern.format(shard=shard, **dict(wildcards)) for shard in shards(wildcards.get("model"))]
 
     return paths
+
+
+def shards_of_source(pattern):
+    """An input: `pattern` for every shard of the job's source."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in shards() if shard.rsplit("-", 1)[0] == wildcards.source]
+
+    return paths
+
+
+def exports(wildcards):
+    """An input: a folder for each layout of the section `export` and each source that has a shard."""
+    if not config["export"]["formats"]:
+        raise WorkflowError("nothing to export: name layouts under export.formats (h5sc, cytoself, webdataset)")
+    there = {shard.rsplit("-", 1)[0] for shard in shards()}
+    return [
+        f"results/export/{layout}/{source}"
+        for layout in config["export"]["formats"]
+        for source in export_sources(config["export"], layout, config["sources"])
+        if source in there
+    ]
+
+
+def export_settings(wildcards):
+    """A parameter: which cells are exported, and how the job's layout has them."""
+    own = {key: value for key, value in config["export"][wildcards.layout].items() if key != "sources"}
+    return {"filters": config["export"]["filters"], wildcards.layout: own}
+
+
+def outlined_shards(pattern):
+    """An input: `pattern` for every shard whose cells are outlined by the run."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in shards() if is_outlined(source_config_of(shard))]
+
+    return paths
+
+
+def imported_shards(pattern):
+    """An input: `pattern` for every shard of crops made elsewhere."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in shards() if not is_outlined(source_config_of(shard))]
+
+    return paths
+
+
+def import_settings(wildcards):
+    """A parameter: what importing the crops of the job's shard depends on beside their files."""
+    return {"distance_unit_um": source_config(wildcards)["distance_unit_um"]}
 
 
 def fields_in(shard):
@@ -590,8 +651,13 @@ def segmentation_tables(wildcards):
 
 def run_summaries(wildcards):
     """An input: the summaries of every job, in the order of the stages."""
-    stages = ("download", "qc", "segment", "crop")
-    found = [f"results/summaries/{stage}/{shard}.json" for stage in stages for shard in shards()]
+    stages = ("download", "qc", "segment", "crop", "import_crops")
+    found = [
+        f"results/summaries/{stage}/{shard}.json"
+        for stage in stages
+        for shard in shards()
+        if stage in ("download", "qc") or is_outlined(source_config_of(shard)) == (stage != "import_crops")
+    ]
     models = [model for model in config["models"] if shards(model)]
     embedded = [f"results/summaries/embed/{model}/{shard}.json" for model in models for shard in shards(model)]
     found += ["results/summaries/split/run.json"] + embedded
@@ -617,7 +683,8 @@ def what_the_run_is(wildcards):
         model: [source for source in config["sources"] if model in models_of_source(config, source)]
         for model in config["models"]
     }
-    outlined = {source: SimpleNamespace(shard=f"{source}-0001") for source in config["sources"]}
+    fields = [name for name, source in config["sources"].items() if is_outlined(source)]
+    outlined = {source: SimpleNamespace(shard=f"{source}-0001") for source in fields}
     working = {model: SimpleNamespace(model=model) for model, sources in works_on.items() if sources}
     return {
         "works_on": {model: works_on[model] for model in working},

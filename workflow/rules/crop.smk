@@ -15,6 +15,8 @@ rule crop:
         "logs/crop/{shard}.log",
     benchmark:
         "results/benchmark/crop/{shard}.tsv"
+    wildcard_constraints:
+        shard=sources_with_fields(),
     conda:
         "../envs/crop.yaml"
     threads: 1

@@ -12,6 +12,8 @@ rule qc:
         "logs/qc/{shard}.log",
     benchmark:
         "results/benchmark/qc/{shard}.tsv"
+    wildcard_constraints:
+        shard=sources_with_fields(),
     conda:
         "../envs/qc.yaml"
     threads: 1

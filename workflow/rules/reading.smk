@@ -8,6 +8,7 @@ rule index_crops:
         cells=per_shard("results/cells/{shard}.parquet"),
         crops=per_shard("results/crops/{shard}.zarr"),
         split="results/split/split.parquet",
+        samples="results/samples/samples.parquet",
     output:
         index=directory("results/index"),
         summary="results/summaries/index_crops/run.json",

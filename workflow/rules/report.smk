@@ -10,7 +10,8 @@ rule balance:
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
         samples="results/samples/samples.parquet",
-        segment_summaries=per_shard("results/summaries/segment/{shard}.json"),
+        segment_summaries=outlined_shards("results/summaries/segment/{shard}.json"),
+        import_summaries=imported_shards("results/summaries/import_crops/{shard}.json"),
         embed_summaries=per_model_and_shard("results/summaries/embed/{model}/{shard}.json"),
         embeddings=per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),
     output:
@@ -46,6 +47,7 @@ rule balance:
 rule plot_qc:
     input:
         fields="results/catalog/fields.parquet",
+        listed="results/catalog/crops.parquet",
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
     output:
@@ -73,7 +75,9 @@ rule plot_qc:
         runtime=60,
     params:
         settings=config["report"],
-        limits={source: for_source(config, "qc", source) for source in config["sources"]},
+        limits={
+            name: for_source(config, "qc", name) for name, source in config["sources"].items() if is_outlined(source)
+        },
         code=code_digest("plot_qc"),
     message:
         "Drawing what quality control found"
@@ -84,10 +88,10 @@ rule plot_qc:
 rule plot_segmentation:
     input:
         fields="results/catalog/fields.parquet",
-        files=per_shard("results/download/{shard}.parquet"),
-        qc=per_shard("results/qc/{shard}.parquet"),
-        masks=per_shard("results/masks/{shard}.zarr"),
-        cells=per_shard("results/cells/{shard}.parquet"),
+        files=outlined_shards("results/download/{shard}.parquet"),
+        qc=outlined_shards("results/qc/{shard}.parquet"),
+        masks=outlined_shards("results/masks/{shard}.zarr"),
+        cells=outlined_shards("results/cells/{shard}.parquet"),
     output:
         overlays=report(
             "results/report/figures/segmentation_overlays.png",
@@ -318,6 +322,7 @@ rule build_site:
         left_out="results/report/left_out.tsv",
         overrides="results/report/overrides.tsv",
         balance="results/report/balance.tsv",
+        listed="results/catalog/crops.parquet",
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
@@ -325,8 +330,8 @@ rule build_site:
         summaries=ancient(run_summaries),
         segmentation=segmentation_scores,
         segmentation_tables=segmentation_tables,
-        quality=per_shard("results/segmentation/{shard}.parquet"),
-        masks=per_shard("results/masks/{shard}.zarr"),
+        quality=outlined_shards("results/segmentation/{shard}.parquet"),
+        masks=outlined_shards("results/masks/{shard}.zarr"),
         weights="resources/weights.tsv",
         gene_sets=gene_set_files(config).values(),
         gene_set_licences="resources/gene_sets/licences.tsv",

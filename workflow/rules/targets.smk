@@ -8,6 +8,7 @@ localrules:
     all_crop,
     all_index,
     all_train,
+    all_packages,
     all_export,
     all_embed,
 
@@ -26,7 +27,7 @@ rule all_qc:
 
 rule all_segment:
     input:
-        per_shard("results/masks/{shard}.zarr"),
+        outlined_shards("results/masks/{shard}.zarr"),
 
 
 rule all_crop:
@@ -45,9 +46,14 @@ rule all_train:
         trained("results/models/{model}/weights.pt"),
 
 
-rule all_export:
+rule all_packages:
     input:
         trained("results/models/{model}/bioimageio.zip"),
+
+
+rule all_export:
+    input:
+        exports,
 
 
 rule all_embed:

@@ -14,6 +14,7 @@ if __name__ == "__main__":
         cells=snakemake.input.cells,
         samples=snakemake.input.samples,
         segment_summaries=snakemake.input.segment_summaries,
+        import_summaries=snakemake.input.import_summaries,
         embed_summaries=snakemake.input.embed_summaries,
         embeddings=snakemake.input.embeddings,
         left_out=snakemake.params.left_out,

@@ -16,6 +16,7 @@ if __name__ == "__main__":
         diff=snakemake.output.diff,
         summary=snakemake.output.summary,
         remote=snakemake.output.remote,
+        crops=snakemake.output.crops,
         # how servers are asked is no parameter: another timeout lists nothing anew
         download=snakemake.config["download"],
     )

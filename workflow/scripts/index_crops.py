@@ -13,6 +13,7 @@ if __name__ == "__main__":
         cells=snakemake.input.cells,
         crops=snakemake.input.crops,
         split=snakemake.input.split,
+        samples=snakemake.input.samples,
         index=snakemake.output.index,
         summary=snakemake.output.summary,
     )

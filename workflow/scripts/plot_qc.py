@@ -10,6 +10,7 @@ if __name__ == "__main__":
     plot_qc(
         fields=snakemake.input.fields,
         files=snakemake.input.files,
+        listed=snakemake.input.listed,
         qc=snakemake.input.qc,
         settings=snakemake.params.settings,
         limits=snakemake.params.limits,

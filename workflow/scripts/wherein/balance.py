@@ -14,7 +14,7 @@ from wherein.overrides import COLUMNS as OVERRIDE_COLUMNS
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, PASSED
 from wherein.summary import stage_summary
 from wherein.tables import read_tables
-from wherein.tallies import BalanceError, embed_lines, segment_lines
+from wherein.tallies import BalanceError, download_fates, embed_lines, import_check, segment_lines
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def write_balance(
     out_overrides: str | Path,
     summary: str | Path,
     samples: str | Path | None = None,
+    import_summaries: Sequence[str | Path] = (),
 ) -> None:
     """Count what came in, what was kept and what fell to each reason, per stage and source.
 
@@ -58,7 +59,7 @@ def write_balance(
         files: results/download/{shard}.parquet of every shard of the run.
         qc: results/qc/{shard}.parquet of every shard.
         cells: results/cells/{shard}.parquet of every shard.
-        segment_summaries: results/summaries/segment/{shard}.json of every shard.
+        segment_summaries: results/summaries/segment/{shard}.json of every shard that is outlined.
         embed_summaries: results/summaries/embed/{model}/{shard}.json of every model and its shards.
         embeddings: results/embeddings/{model}/{shard}.parquet, in the same order.
         left_out: what the configuration leaves out: what, name, source, reason.
@@ -68,6 +69,7 @@ def write_balance(
         out_overrides: table to write, results/report/overrides.tsv.
         summary: JSON to write.
         samples: results/samples/samples.parquet; without it, samples of any size count.
+        import_summaries: results/summaries/import_crops/{shard}.json of every shard of crops made elsewhere.
 
     Raises:
         BalanceError: a field has no row at a stage or two of them, a reason is unknown, or the sums do not agree.
@@ -85,6 +87,7 @@ def write_balance(
         )
         rows += _sample_lines(ledger, catalog, samples) if samples is not None and len(ledger) else []
         rows += segment_lines(segment_summaries, judged, ledger)
+        import_check(import_summaries, judged, ledger)
         rows += embed_lines(embed_summaries, embeddings, judged, ledger)
         rows.sort(key=lambda row: STAGES.index(row[0].split()[0]))
         _write_rows(balance, [COLUMNS, *rows])
@@ -125,7 +128,7 @@ def balance_rows(
     retired = catalog["retired_in"].notna().set_axis(source.index)
     fate = pd.Series(KEPT, index=source.index, dtype=object)
     lines = _lines("catalog", "fields", source, fate.mask(retired, RETIRED))
-    lines += _lines("download", "fields", source, _fates(_downloaded(files), source, retired, "download"))
+    lines += _lines("download", "fields", source, _fates(download_fates(files), source, retired, "download"))
     _check_once(qc, "qc")
     judged = qc.set_index(KEY)
     verdict = judged["reason"].where(judged["status"] != PASSED, KEPT)
@@ -171,15 +174,6 @@ def _sample_lines(cells: pd.DataFrame, catalog: pd.DataFrame, samples: str | Pat
     kept = cells[cells["status"] == KEPT].merge(current, on=KEY)
     small = in_small_sample(kept, samples)
     return _lines("samples", "cells", kept["source"], small.map({True: SMALL, False: KEPT}))
-
-
-def _downloaded(files: pd.DataFrame) -> pd.Series:
-    """What became of each field version at download: kept, or the reason of its first failed role."""
-    failed = files["reason"].where(files["status"] != "ok")
-    if (failed.isna() & (files["status"] != "ok")).any():
-        raise BalanceError("download: a file failed without a reason")
-    first = failed.groupby([files["field_id"], files["version"]], sort=False).first()
-    return first.fillna(KEPT)
 
 
 def _fates(fate: pd.Series, source: pd.Series, retired: pd.Series, stage: str) -> pd.Series:

@@ -117,7 +117,8 @@ def measure(
 
     Returns:
         measures: columns of results/qc/{shard}.parquet.
-        wrong: every reason that holds, with a sentence on what was found and what is allowed.
+        wrong: every reason that holds, with a sentence on what was found and what is allowed; `saturated` alone where
+            every channel is overexposed, for the other measures then say nothing.
     """
     shown = planes.get("protein", next(iter(planes.values())))
     scale = {role: full_scale_of(plane.dtype, full_scale) for role, plane in planes.items()}
@@ -144,11 +145,15 @@ def measure(
         "marker_fit": min(fits.values(), default=None),
         "phash": perceptual_hash(shown),
     }
+    saturated = _saturation(measures, planes, settings["saturation"])
+    least = min(measures[f"saturated_{role}"] for role in planes)
+    if saturated and least > settings["saturation"]["overexposed_share"]:
+        return measures, saturated
     wrong = {
         **_focus(measures, planes, settings["focus"]),
         **({} if control else _contrast(measures, settings["contrast"])),
         **_cells(measures, settings),
-        **_saturation(measures, planes, settings["saturation"]),
+        **saturated,
         **_fit(fits, settings["fit"]),
         **_swapped(planes, nuclei, pixel_size_um, settings),
     }

@@ -55,6 +55,9 @@ SEGMENT_REASONS = {
 """Reasons of the stage segment."""
 
 CELL_REASONS = {
+    "unreadable": "the file of a crop made elsewhere is missing, or is not what the table and the configuration say",
+    "not_finite": "a crop made elsewhere has pixels that are no finite numbers",
+    "empty_mask": "the mask that came with a crop shows no cell",
     "border": "the cell touches the border of the field",
     "beyond_field": "the crop's window reaches beyond the field",
     "too_small": "cell or nucleus smaller than the source's minimum",
@@ -67,6 +70,22 @@ CELL_REASONS = {
     "overridden": "a curator's word in config/overrides.tsv",
 }
 """Reasons of the stage crop, in the order in which they are tried."""
+
+EXPORT_REASONS = {
+    "retired": "the catalog has replaced or removed the field since the cell was cut out",
+    "small_sample": CELL_REASONS["small_sample"],
+    "gene": "none of the genes asked for",
+    "cell_line": "none of the cell lines asked for",
+    "gene_fold": "none of the folds of genes asked for",
+    "field_fold": "none of the folds of fields asked for",
+    "contrast": "the protein channel of the field uses less of the intensity range than asked for",
+    "focus": "the protein channel of the field is less sharp than asked for",
+    "saturated": "more of the field's protein channel is saturated than asked for",
+    "padded": "the crop's window reaches beyond the field",
+    "exceeds_window": "a part of the cell lies outside the crop's window",
+    "no_protein": "the layout goes by proteins, and this cell shows none that is known",
+}
+"""Why a kept cell is not exported, in the order in which they are tried."""
 
 
 def check_reason(reason: str, allowed: dict[str, str]) -> str:

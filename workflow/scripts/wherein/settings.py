@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from wherein.exchange.exporting_plan import check_export
 from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
 from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network
 from wherein.models.weights import read_weights
@@ -61,7 +62,9 @@ def check_config(config: dict[str, Any]) -> None:
     fill_defaults(config, schema())
     for name, source in config["sources"].items():
         for stage in STAGES_BY_SOURCE:
-            check_overlay(name, stage, source[stage])
+            check_overlay(name, stage, source.get(stage, {}))
+        if not is_outlined(source):
+            continue
         roles, settings = roles_of_source(source), for_source(config, "segment", name)
         wrong = check_methods(name, roles, settings)
         if has_truth(source):
@@ -73,6 +76,20 @@ def check_config(config: dict[str, Any]) -> None:
     for name in config["models"]:
         for source in config["sources"]:
             check_roles(config, name, source)
+    check_exports(config)
+
+
+def check_exports(config: dict[str, Any]) -> None:
+    """Stop the run if a source cannot be exported in a layout that is asked for."""
+    roles = {name: roles_of_source(source) for name, source in config["sources"].items()}
+    # crops that were made elsewhere have the size that they have
+    cut = [name for name, source in config["sources"].items() if is_outlined(source)]
+    windows = {}
+    for name in cut:
+        settings = for_source(config, "crop", name)
+        windows[name] = (settings if "nucleus" in roles[name] else settings["without_nucleus"])["window_um"]
+    if wrong := check_export(config["export"], roles, windows):
+        raise ConfigError(wrong)
 
 
 def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
@@ -151,7 +168,7 @@ def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") ->
             raise ConfigError(f"configuration key 'biology.gene_sets.{name}': found {source!r}; there is no such file")
     for model, settings in config["models"].items():
         name = settings["weights"]
-        if name in (None, "untrained") or not any(not missing_roles(config, model, own) for own in config["sources"]):
+        if name in (None, "untrained") or not any(model in models_of_source(config, own) for own in config["sources"]):
             continue
         known = {row.name: row for row in read_weights(table).values() if row.kind == settings["kind"]}
         if name not in known:
@@ -226,7 +243,8 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 def for_source(config: dict[str, Any], stage: str, source: str) -> dict[str, Any]:
     """Settings of a stage for one source: the stage's section, and the source's own words over it."""
     settings = copy.deepcopy(config[stage])
-    merge(settings, config["sources"][source][stage])
+    # crops made elsewhere have no settings of stages that they do not pass through
+    merge(settings, config["sources"][source].get(stage, {}))
     return settings
 
 
@@ -250,6 +268,16 @@ def roles_of_source(source: dict[str, Any]) -> tuple[str, ...]:
     return tuple(source["roles"])
 
 
+def is_outlined(source: dict[str, Any]) -> bool:
+    """Whether a source has fields to outline cells in, rather than crops that were made elsewhere."""
+    return source["kind"] != "crops"
+
+
+def lacks_fields(config: dict[str, Any], model: str, source: str) -> bool:
+    """Whether a model describes fields, of which a source has crops alone."""
+    return config["models"][model]["level"] == "field" and not is_outlined(config["sources"][source])
+
+
 def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
     """Roles that a model needs, or is to be fed in place of them, and a source lacks."""
     have = roles_of_source(config["sources"][source])
@@ -269,7 +297,7 @@ def needed_roles(models: dict[str, Any], model: str) -> list[str]:
 
 def check_roles(config: dict[str, Any], model: str, source: str) -> None:
     """Stop the run if a model needs a role that a source lacks, unless it is told to skip such sources."""
-    missing = missing_roles(config, model, source)
+    missing = [] if lacks_fields(config, model, source) else missing_roles(config, model, source)
     if missing and config["models"][model]["missing_roles"] == "stop":
         raise ConfigError(
             f"model {model!r} needs the role {', '.join(missing)}, which source {source!r} does not have "
@@ -279,8 +307,12 @@ def check_roles(config: dict[str, Any], model: str, source: str) -> None:
 
 
 def models_of_source(config: dict[str, Any], source: str) -> list[str]:
-    """Models that work on a source: those whose needed roles it has."""
-    return [model for model in config["models"] if not missing_roles(config, model, source)]
+    """Models that work on a source: those whose needed roles it has, and for those of fields, whose fields."""
+    return [
+        model
+        for model in config["models"]
+        if not missing_roles(config, model, source) and not lacks_fields(config, model, source)
+    ]
 
 
 def left_out(config: dict[str, Any]) -> list[list[str]]:
@@ -296,9 +328,13 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
             missing = missing_roles(config, model, source)
             if missing:
                 rows.append(["model", model, source, f"needs the role {', '.join(missing)}; {have}"])
+            elif lacks_fields(config, model, source):
+                rows.append(["model", model, source, "describes whole fields; the source has crops made elsewhere"])
         if has_truth(settings):
             for method, missing in not_judged(roles_of_source(settings), config["evaluate"]["methods"]).items():
                 rows.append(["method", method, source, f"needs the role {missing}; {have}"])
+        if not is_outlined(settings):
+            rows.append(["stage", "segment", source, "its crops were made elsewhere: there is no field to outline in"])
         if not models_of_source(config, source):
             rows.append(["stage", "embed", source, f"no model of this run works with its roles; {have}"])
     return rows
@@ -306,7 +342,7 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
 
 def catalog_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the catalog has to know of the sources: not the settings of later stages, nor words for the report."""
-    later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence"}
+    later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence", "min_sample_cells"}
     return {
         name: {key: value for key, value in local_source(name, source).items() if key not in later}
         for name, source in config["sources"].items()

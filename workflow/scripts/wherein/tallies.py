@@ -45,6 +45,47 @@ def segment_lines(summaries: Iterable[str | Path], qc: pd.DataFrame, cells: pd.D
     return _lines("segment", "fields", counts)
 
 
+def download_fates(files: pd.DataFrame) -> pd.Series:
+    """What became of each field version at download: kept, or the reason of its first role that has no file at all.
+
+    Args:
+        files: field_id, version, role, status, reason. A role has several files where a field's crops are spread over
+            them; masks have the role null.
+
+    Returns:
+        kept or a reason, by (field_id, version), in the order of `files`.
+
+    Raises:
+        BalanceError: a file failed without a reason.
+    """
+    failed = files["reason"].where(files["status"] != "ok")
+    if (failed.isna() & (files["status"] != "ok")).any():
+        raise BalanceError("download: a file failed without a reason")
+    rows = files[["field_id", "version", "role"]].assign(why=failed, fails=failed.notna())
+    roles = rows.groupby(["field_id", "version", "role"], sort=False, dropna=False)
+    told = roles.agg(why=("why", "first"), fails=("fails", "all"))
+    return told["why"].where(told["fails"]).groupby(level=[0, 1], sort=False).first().fillna(KEPT)
+
+
+def import_check(summaries: Iterable[str | Path], qc: pd.DataFrame, cells: pd.DataFrame) -> None:
+    """Check that every field of crops made elsewhere was imported, and every crop that was found is in the ledger.
+
+    Args:
+        summaries: results/summaries/import_crops/{shard}.json.
+        qc: shard, status.
+        cells: shard; one row a crop.
+
+    Raises:
+        BalanceError: a shard's fields or crops do not agree with those of the stages beside it.
+    """
+    passed = Counter(qc["shard"][qc["status"] == PASSED])
+    rows = Counter(cells["shard"]) if len(cells) else Counter()
+    for job in map(_summary, summaries):
+        shard = job["item"]
+        _agree("import_crops", shard, "fields that passed qc", passed[shard], "fields imported", job["fields"])
+        _agree("import_crops", shard, "crops found", job["counts"]["in"], "rows in the ledger", rows[shard])
+
+
 def embed_lines(
     summaries: Sequence[str | Path], embeddings: Sequence[str | Path], qc: pd.DataFrame, cells: pd.DataFrame
 ) -> list[Line]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from wherein import shards as shard_table
 from wherein.atomic import atomic_path
 from wherein.catalog.changes import read_changes, write_changes
-from wherein.catalog.headers import complete
+from wherein.catalog.headers import complete, complete_crops
 from wherein.catalog.planned import LISTS, Row, planned_fields
 from wherein.catalog.release import (
     FROM_BEFORE,
@@ -29,6 +29,7 @@ from wherein.catalog.release import (
 )
 from wherein.catalog.remote import RemoteFiles
 from wherein.catalog.sharding import open_shards
+from wherein.exchange.listing import write_listing
 from wherein.overrides import read_overrides
 from wherein.sources.check import check_tables
 from wherein.sources.table import TableError
@@ -51,6 +52,7 @@ def build_catalog(
     summary: str,
     remote: str | None = None,
     download: dict[str, Any] | None = None,
+    crops: str | None = None,
 ) -> None:
     """List the fields of all sources, open shards for new versions, retire what is gone, and say what changed.
 
@@ -67,6 +69,7 @@ def build_catalog(
         summary: results/summaries/catalog/run.json.
         remote: results/catalog/remote.parquet, what is known of files on servers; None if none is looked at.
         download: section `download` of the configuration, with which servers are asked; None with `remote`.
+        crops: results/catalog/crops.parquet, where crops made elsewhere are; None for a run without any.
 
     Raises:
         TableError: a table is wrong, two sources have a field of the same name, or half of the last catalog is missing.
@@ -93,6 +96,8 @@ def build_catalog(
 
         if servers:
             servers.save()
+        if crops:
+            write_listing(crops, planned)
         _append_shards(shards, opened)
         history += changes
         write_changes(diff, history)
@@ -127,6 +132,8 @@ def _planned(
         new = [row for row in rows if key_of(row) not in known]
         if source["kind"] == "table":
             report.notes += complete(name, source, new)
+        if source["kind"] == "crops":
+            complete_crops(name, new)
         for row in rows:
             old = known.get(key_of(row))
             row.update({column: old[column] for column in FROM_BEFORE} if old else {})

@@ -7,6 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wherein.catalog.planned import THREADS, Row
+from wherein.exchange.arrays import ArrayFiles
+from wherein.exchange.crop_table import Part
+from wherein.exchange.listing import common_type, read_entry
 from wherein.readers import UnreadableImage, header, read_plane
 from wherein.sources.address import is_remote
 from wherein.sources.table import PIXEL_SIZES_UM, TableError
@@ -55,6 +58,52 @@ def complete(name: str, source: dict[str, Any], rows: list[Row]) -> list[str]:
                 f"nothing tells; write it under sources.{name}.full_scale or into the column full_scale"
             )
     return notes
+
+
+def complete_crops(name: str, rows: list[Row]) -> None:
+    """Fill `dtype` and `full_scale` of new versions of crops made elsewhere from their first readable files, in place.
+
+    Raises:
+        TableError: the full scale of crops with fractions is not known, or not one file of the source can be read as
+            the configuration says.
+    """
+    files = ArrayFiles()
+    wrong: UnreadableImage | None = None
+    found: list[str | None] = []
+    for row in rows:
+        own = None
+        for entry in _first_entries(row["parts"]):
+            try:
+                own = common_type(read_entry(entry, files)).name
+                break
+            except UnreadableImage as error:
+                wrong = wrong or error
+        found.append(own)
+    common = Counter(dtype for dtype in found if dtype).most_common(1)
+    if wrong is not None and not common and wrong.reason in WRONG_WORDS:
+        raise TableError(
+            f"source {name!r}: not one of {len(rows)} new fields can be read as the configuration says; the first: "
+            f"{wrong}; correct axes, key or channel under sources.{name}"
+        )
+    for row, dtype in zip(rows, found, strict=True):
+        row["dtype"] = dtype or (common[0][0] if common else "uint8")
+        row["full_scale"] = row["full_scale"] or FULL_SCALE.get(row["dtype"])
+        if row["full_scale"] is None:
+            raise TableError(
+                f"source {name!r}, field {row['field_id']}: the pixels are {row['dtype']}, whose highest intensity "
+                f"nothing tells; write it under sources.{name}.full_scale or into the column full_scale (1 for crops "
+                "that were brought to 0 to 1)"
+            )
+
+
+def _first_entries(parts: list[Part]) -> list[dict[str, Part]]:
+    """The first rows of a field's table, TRIED_FILES at most."""
+    entries: dict[int, dict[str, Part]] = {}
+    for part in parts:
+        if part.number >= TRIED_FILES:
+            break
+        entries.setdefault(part.number, {})[part.part] = part
+    return list(entries.values())
 
 
 def _check_planes(name: str, source: dict[str, Any], rows: list[Row]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from wherein.channels import ROLES, in_order, uri_column
 from wherein.digest import digest
+from wherein.exchange.crop_table import fields_or_error
 from wherein.sources.address import Address, is_remote, to_uri
 from wherein.sources.hpa import hpa_fields
 from wherein.sources.opencell import opencell_fields
@@ -66,6 +67,8 @@ def _rows(name: str, source: dict[str, Any]) -> tuple[list[Row], list[str]]:
         return hpa_fields(source)
     if source["kind"] == "opencell":
         return opencell_fields(source)
+    if source["kind"] == "crops":
+        return _of_crops(name, source), []
     return _of_table(source), []
 
 
@@ -101,6 +104,17 @@ def _of_table(source: dict[str, Any]) -> list[Row]:
                     row["full_scale"],
                 ]
             )
+    return rows
+
+
+def _of_crops(name: str, source: dict[str, Any]) -> list[Row]:
+    rows = fields_or_error(name, source)
+    paths = {part.path for row in rows for part in row["parts"]}
+    with ThreadPoolExecutor(THREADS) as pool:
+        states = dict(zip(paths, pool.map(lambda path: file_state(path or None), paths, chunksize=64), strict=True))
+    for row in rows:
+        parts = [[part.number, part.part, *states[part.path], part[3:]] for part in row["parts"]]
+        row["version"] = digest([parts, row["pixel_size_um"], row["full_scale"], source["distance_unit_um"]])
     return rows
 
 

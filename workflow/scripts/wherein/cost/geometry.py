@@ -138,13 +138,20 @@ def geometry_of(
     if seen[0] is None:
         basis = _published_basis(source)
     cells, cells_basis = seen[1], counted
+    side = window_px(window, crop["pixel_size_um"] or pixel_size_um)
+    if source["kind"] == "crops":
+        # a field of crops made elsewhere is as large as its largest crop, and holds no more than is counted
+        return Geometry(
+            shape, basis if shape else "", pixel_size_um, len(roles), pixel_bytes,
+            round(max(shape)) if shape else side, cells, cells_basis,
+        )  # fmt: skip
     density = measured.get(("cells", "nucleus" if "nucleus" in roles else "reference"))
     if cells is None and shape and density:
         cells = density.value * shape[0] * shape[1] * pixel_size_um**2 / 1e6
         cells_basis = f"{density.value:,.0f} kept cells a square millimetre: {density.source}, {density.date}"
     return Geometry(
         shape, basis if shape else "", pixel_size_um, len(roles), pixel_bytes,
-        window_px(window, crop["pixel_size_um"] or pixel_size_um), cells, cells_basis,
+        side, cells, cells_basis,
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ CATALOG = "catalog"
 
 SIMULATED = ("simulated",)
 FETCHED = ("table", "hpa", "opencell")
+IMPORTED = ("crops",)
+WITH_FIELDS = (*SIMULATED, *FETCHED)
 NETWORK = ("outlined with a network",)
 NO_NETWORK = ("outlined without a network",)
 JUDGED = ("of known outlines",)
@@ -82,7 +84,11 @@ STAGES = (
     _stage("simulate", "shard", ["results/download/{shard}.parquet", "resources/images/{shard}",
            "results/truth/{shard}"], kinds=SIMULATED, summary="download",
            benchmark="results/benchmark/download/{shard}.tsv"),
-    _stage("qc", "shard", ["results/qc/{shard}.parquet"], "download simulate"),
+    _stage("download_crops", "shard", ["results/download/{shard}.parquet"], kinds=IMPORTED, summary="download",
+           benchmark="results/benchmark/download/{shard}.tsv"),
+    _stage("qc", "shard", ["results/qc/{shard}.parquet"], "download simulate", kinds=WITH_FIELDS),
+    _stage("qc_crops", "shard", ["results/qc/{shard}.parquet"], "download_crops", kinds=IMPORTED, summary="qc",
+           benchmark="results/benchmark/qc/{shard}.tsv"),
     _stage("train_segmenter", "segmenter", [f"results/segmenters/{{segmenter}}/{name}" for name in ("weights.npz",
            "card.md", "history.tsv")]),
     _stage("segment", "shard", ["results/masks/{shard}.zarr", "results/segmentation/{shard}.parquet"],
@@ -91,7 +97,9 @@ STAGES = (
            "download simulate qc train_segmenter", kinds=NETWORK, summary="segment",
            benchmark="results/benchmark/segment/{shard}.tsv"),
     _stage("crop", "shard", ["results/crops/{shard}.zarr", "results/cells/{shard}.parquet"],
-           "download simulate qc segment segment_network"),
+           "download simulate qc segment segment_network", kinds=WITH_FIELDS),
+    _stage("import_crops", "shard", ["results/crops/{shard}.zarr", "results/cells/{shard}.parquet"],
+           "download_crops qc_crops", kinds=IMPORTED),
     _stage("samples", "", ["results/samples/samples.parquet"], "catalog crop"),
     _stage("split", "", ["results/split/split.parquet"], "qc crop"),
     _stage("shrink", "grid shard", ["results/fields/{grid}/{shard}.zarr"], "download simulate qc"),
@@ -159,6 +167,9 @@ STAGES = (
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
 
+
+IN_PLACE_OF = {"download": "download_crops", "qc": "qc_crops", "crop": "import_crops"}
+"""Rules that take the place of another one for crops made elsewhere: what reads from the one reads from the other."""
 
 TARGETS = ("balance", "build_site")
 """Rules whose outputs a run is asked for."""
@@ -342,7 +353,9 @@ def _models(stage: Stage, plan: Plan) -> dict[str, Sequence[str]]:
 
 
 def _suits(stage: Stage, source: str, plan: Plan) -> bool:
-    kinds = {plan.kinds[source], *(NETWORK if source in plan.networks else NO_NETWORK)}
+    kinds = {plan.kinds[source]}
+    if kinds.isdisjoint(IMPORTED):
+        kinds.update(NETWORK if source in plan.networks else NO_NETWORK)
     kinds.update(JUDGED if source in plan.judged else ())
     return not stage.kinds or not kinds.isdisjoint(stage.kinds)
 
@@ -368,7 +381,8 @@ def _inputs(
     model = item.get("model")
     mine = [name for name, source in source_of.items() if model is None or source in plan.works_on[model]]
     mine = [name for name in mine if _suits(stage, source_of[name], plan)]
-    for before in (*stage.after, *stage.needs):
+    after = _with_imports(stage.after)
+    for before in (*after, *_with_imports(stage.needs)):
         wildcards = per.get(before, ())
         if wildcards == ("weights",):
             wanted: Any = [(plan.weights[model],)] if model in plan.weights else []
@@ -392,7 +406,12 @@ def _inputs(
             wanted = [(model, name) for name in mine]
         else:
             wanted = nodes[before]
-        yield from ((nodes[before][key], before in stage.after) for key in wanted if key in nodes[before])
+        yield from ((nodes[before][key], before in after) for key in wanted if key in nodes[before])
+
+
+def _with_imports(stages: Sequence[str]) -> list[str]:
+    """Names of rules, each with the one that takes its place for crops made elsewhere."""
+    return [*stages, *(IN_PLACE_OF[name] for name in stages if name in IN_PLACE_OF)]
 
 
 def _time(path: str) -> float | None:

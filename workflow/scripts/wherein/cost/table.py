@@ -14,10 +14,13 @@ PER = {stage.name: stage.per for stage in STAGES}
 OUTPUTS = {stage.name: stage.outputs for stage in STAGES}
 
 IMAGES = ("download", "simulate", "qc", "segment", "segment_network", "segment_beside", "crop")
+IMAGES += ("download_crops", "qc_crops", "import_crops")
 """Stages that read or write every channel's image."""
 
 MEASURED_AS = {"segment_network": "segment", "segment_beside": "segment", "embed_network": "embed"}
-"""Stages that write what another one writes: outlines of a field take about as much room whoever drew them."""
+MEASURED_AS |= {"download_crops": "download", "qc_crops": "qc", "import_crops": "crop"}
+"""Stages that write what another one writes: outlines of a field take about as much room whoever drew them, and crops
+that were made elsewhere as much as those of the run."""
 
 
 class Row(NamedTuple):
@@ -91,7 +94,7 @@ def cost_rows(
         figure = measured.get(
             (
                 MEASURED_AS.get(stage, stage),
-                f"{8 * geometry[source].pixel_bytes} bit" if stage == "crop" and source else kind,
+                f"{8 * geometry[source].pixel_bytes} bit" if stage in ("crop", "import_crops") and source else kind,
             )
         )
         sizes = [(geometry[name], count) for name, count in parts.items() if count]

@@ -169,7 +169,7 @@ class BlockArray:
         self._codec = _codec_of(metadata)
         if self._codec not in DECODERS:
             raise ValueError(f"{self.path} is a Zarr array, but not made of one checked block a crop")
-        self._open: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._open: dict[int, tuple[np.ndarray, np.ndarray, mmap.mmap]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
@@ -204,8 +204,8 @@ class BlockArray:
         if not rows.size:
             return out
         decode, crc = DECODERS[self._codec], google_crc32c.value
-        for place, row in zip(out.reshape(rows.size, -1).view(np.uint8), rows.tolist(), strict=True):
-            block = self._block(row)
+        blocks = [self._block(row) for row in rows.tolist()]
+        for place, row, block in zip(out.reshape(rows.size, -1).view(np.uint8), rows.tolist(), blocks, strict=True):
             body = block[:-CHECKSUM_BYTES]
             if crc(body) != int.from_bytes(block[-CHECKSUM_BYTES:], "little"):
                 raise self._damaged(f"the bytes of crop {row} are not those that were written")
@@ -218,22 +218,30 @@ class BlockArray:
         return out
 
     def _block(self, row: int) -> np.ndarray:
-        """Compressed bytes of a block and their checksum, where they lie in the mapped file."""
+        """Compressed bytes of a block and their checksum, where they lie in the mapped file.
+
+        The system is told to fetch them: the disk then works on all blocks of a batch at once, while the first are
+        decoded, where touching them one by one waits for each. Seven pairs of runs from a cold cache, crops of
+        4 x 256 x 256: 0.94 to 2.2 times as fast, at the middle 1.37; from a warm one 2 to 3 % slower.
+        """
         shard, place = divmod(row, self.shard_blocks)
-        content, index = self._open.get(shard) or self._map(shard)
+        content, index, mapped = self._open.get(shard) or self._map(shard)
         offset, size = index[place].tolist()
         if size <= CHECKSUM_BYTES or offset + size > content.size:
             raise self._damaged(f"crop {row} is missing")
+        page = offset - offset % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, offset + size - page)
         return content[offset : offset + size]
 
-    def _map(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+    def _map(self, shard: int) -> tuple[np.ndarray, np.ndarray, mmap.mmap]:
         path = shard_path(self.path, shard, len(self.shape) - 1)
         length = self.shard_blocks * 16 + CHECKSUM_BYTES
         try:
             with path.open("rb") as file:
-                content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise self._damaged(f"{path} cannot be opened ({error})") from error
+        content = np.frombuffer(mapped, np.uint8)
         tail = content[-length:]
         if tail.size < length or google_crc32c.value(tail[:-CHECKSUM_BYTES]) != int.from_bytes(
             tail[-CHECKSUM_BYTES:], "little"
@@ -241,7 +249,7 @@ class BlockArray:
             raise self._damaged(f"the index at the end of {path} is torn")
         # a copy: the index's place in the file need not be a multiple of 8 bytes, nor stay in memory
         index = np.frombuffer(tail[:-CHECKSUM_BYTES].tobytes(), "<u8").reshape(-1, 2)
-        opened = self._open[shard] = content[:-length], index
+        opened = self._open[shard] = content[:-length], index, mapped
         _make_room(self, shard)
         return opened
 

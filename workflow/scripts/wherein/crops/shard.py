@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from wherein.atomic import atomic_path
 from wherein.channels import in_order
-from wherein.crops.cut import cut_cell
+from wherein.crops.cut import cut_cell, cut_distance
 from wherein.crops.ledger import (
     apply_overrides,
     centres,
@@ -26,6 +26,7 @@ from wherein.crops.store import CropWriter
 from wherein.crops.window import Window, window_of
 from wherein.readers import read_field
 from wherein.reasons import KEPT, PASSED
+from wherein.segmentation.distance import nucleus_distance
 from wherein.segmentation.masks import read_masks
 from wherein.summary import Summary, stage_summary
 from wherein.tables import cells_schema, fields_of_shard, write_table
@@ -133,7 +134,8 @@ def _cut_fields(
     by_field = dict(list(paths.groupby(["field_id", "version"], sort=False)))
     ledger: list[pd.DataFrame] = []
     unheard = dict(work.words)
-    with CropWriter(folder, work.roles, work.window.size_px, _dtype(passed)) as writer:
+    distances = work.settings["nucleus_distance"]
+    with CropWriter(folder, work.roles, work.window.size_px, _dtype(passed), nucleus_distance=distances) as writer:
         for number, row in enumerate(passed.itertuples(), start=1):
             key = (row.field_id, row.version)
             nucleus, cell = read_masks(work.masks, *key)
@@ -186,10 +188,16 @@ def _cut_kept(
     stack = np.stack([images[role] for role in work.roles]).astype(writer.dtypes["images"], casting="safe", copy=False)
     places: list[int | None] = []
     how = (work.window, work.settings["resampling"])
+    margin = work.window.source_px // 2 + 1
+    distance = nucleus_distance(nucleus, work.pixel_size_um, margin) if work.settings["nucleus_distance"] else None
     for row, centre in zip(frame.itertuples(), centres(frame, work.settings["centre"]), strict=True):
         place = None
         if row.status == KEPT:
-            place = writer.add(row.cell_id, *cut_cell(stack, nucleus, cell, row.label, centre, *how))
+            image, masks = cut_cell(stack, nucleus, cell, row.label, centre, *how)
+            near = None
+            if distance is not None:
+                near = cut_distance(distance, margin, centre, work.window)
+            place = writer.add(row.cell_id, image, masks, near)
         places.append(place)
     return frame.assign(crop_index=pd.array(places, dtype="Int32"))
 

@@ -5,7 +5,7 @@ each cell to one over its pixels, and the three files of metadata to one that th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from wherein import __version__
 from wherein.crops.blocks import BlockArray, BlockWriter, DamagedCropsError, again, shard_path
+from wherein.crops.cut import DISTANCE, DISTANCE_DTYPE, distance_of_masks
 from wherein.crops.view import CropView
 from wherein.reasons import KEPT
 
@@ -27,9 +28,15 @@ MASKS_PER_IMAGE = 16
 every store has a single file of them."""
 
 ARRAYS = {"images": ("cell", "channel", "y", "x"), "masks": ("cell", "mask", "y", "x")}
-"""Arrays of a store and their axes."""
+"""Arrays of every store and their axes."""
+
+DISTANCE_AXES = ("cell", "y", "x")
 
 METADATA_CHECKSUM = "metadata_crc32c"
+
+SNAKEMAKES_MARK = ".snakemake_timestamp"
+"""An empty file that Snakemake puts into a folder that a rule has written, to know its age: no part of the store, and
+none that is too many."""
 
 
 class CropWriter:
@@ -41,20 +48,28 @@ class CropWriter:
         side: height and width in pixels.
         dtype: type of the images.
         shard_crops: most crops in one file of images.
+        nucleus_distance: whether each crop comes with its distances to the nuclear boundary.
     """
 
     def __init__(
-        self, path: str | Path, roles: Sequence[str], side: int, dtype: np.dtype, shard_crops: int = SHARD_CROPS
+        self,
+        path: str | Path,
+        roles: Sequence[str],
+        side: int,
+        dtype: np.dtype,
+        shard_crops: int = SHARD_CROPS,
+        nucleus_distance: bool = False,
     ) -> None:
         self.path = Path(path)
         self.roles = list(roles)
-        self.shapes = {"images": (len(self.roles), side, side), "masks": (2, side, side)}
-        self.dtypes = {"images": np.dtype(dtype), "masks": np.dtype(np.uint8)}
+        self.axes = _axes(nucleus_distance)
+        self.shapes = {"images": (len(self.roles), side, side), "masks": (2, side, side), DISTANCE: (side, side)}
+        self.dtypes = {"images": np.dtype(dtype), "masks": np.dtype(np.uint8), DISTANCE: DISTANCE_DTYPE}
         self.cell_ids: list[str] = []
         self.checksums: list[int] = []
-        room = {"images": shard_crops, "masks": shard_crops * MASKS_PER_IMAGE}
+        room = {"images": shard_crops, "masks": shard_crops * MASKS_PER_IMAGE, DISTANCE: shard_crops}
         self._writers = {
-            name: BlockWriter(self.path / name, self.shapes[name], self.dtypes[name], room[name]) for name in ARRAYS
+            name: BlockWriter(self.path / name, self.shapes[name], self.dtypes[name], room[name]) for name in self.axes
         }
 
     def __enter__(self) -> "CropWriter":
@@ -67,22 +82,28 @@ class CropWriter:
         for writer in self._writers.values():
             writer.close()
 
-    def add(self, cell_id: str, image: np.ndarray, masks: np.ndarray) -> int:
+    def add(
+        self, cell_id: str, image: np.ndarray, masks: np.ndarray, nucleus_distance: np.ndarray | None = None
+    ) -> int:
         """Append one crop.
 
         Args:
             cell_id: the cell.
             image: (C, side, side).
             masks: (2, side, side) uint8.
+            nucleus_distance: (side, side) float16, micrometres; for a store that has them.
 
         Returns:
             Its row in the store.
 
         Raises:
-            ValueError: shape or type differ from the store's.
+            ValueError: shape or type differ from the store's, or distances are missing or not asked for.
         """
         checksum = 0
-        for name, array in zip(ARRAYS, (image, masks), strict=True):
+        arrays = [image, masks] + ([] if nucleus_distance is None else [nucleus_distance])
+        if len(arrays) != len(self.axes):
+            raise ValueError(f"{cell_id}: {len(arrays)} arrays; the store holds {', '.join(self.axes)}")
+        for name, array in zip(self.axes, arrays, strict=True):
             if array.shape != self.shapes[name] or array.dtype != self.dtypes[name]:
                 raise ValueError(
                     f"{cell_id}: {name} are {array.shape} {array.dtype}; "
@@ -101,7 +122,7 @@ class CropWriter:
         Args:
             attributes: JSON-able attributes of the group beside those that the writer knows (docs/formats.md).
         """
-        for name, axes in ARRAYS.items():
+        for name, axes in self.axes.items():
             self._writers[name].finish(axes)
         known = {
             "roles": self.roles,
@@ -110,12 +131,13 @@ class CropWriter:
             "checksums": self.checksums,
             "mask_channels": ["cell", "nucleus"],
             "mask_values": {"none": 0, "this": 1, "another": 2},
+            DISTANCE: DISTANCE in self.axes,
             "wherein_version": __version__,
             METADATA_CHECKSUM: _hex(0),
         }
         group = {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, **known}}
         content = (json.dumps(group, indent=1) + "\n").encode()
-        checksum = _metadata_checksum(self.path, content)
+        checksum = _metadata_checksum(self.path, self.axes, content)
         (self.path / "zarr.json").write_bytes(content.replace(_entry(_hex(0)), _entry(checksum)))
 
 
@@ -147,11 +169,13 @@ class CropStore:
             self.window_um: float = self.attributes["window_um"]
             written = self.attributes[METADATA_CHECKSUM]
             content = content.replace(_entry(written), _entry(_hex(0)))
-            if _metadata_checksum(self.path, content) != written:
+            # stores of before there was such an array do not speak of it
+            names = list(_axes(self.attributes.get(DISTANCE, False)))
+            if _metadata_checksum(self.path, names, content) != written:
                 raise DamagedCropsError(
                     f"{self.path}: the metadata are not those that were written; {again(self.path)}"
                 )
-            self._arrays = {name: BlockArray(self.path / name) for name in ARRAYS}
+            self._arrays = {name: BlockArray(self.path / name) for name in names}
         except DamagedCropsError:
             raise
         except (OSError, KeyError, TypeError, IndexError, ValueError) as error:
@@ -194,6 +218,28 @@ class CropStore:
         """Masks of some crops: (n, 2, H, W) uint8, cell then nucleus: 0 none, 1 this one, 2 another. As `images`."""
         return self._arrays["masks"].read(indices, out)
 
+    @property
+    def has_nucleus_distance(self) -> bool:
+        """Whether distances to the nuclear boundary are stored, exact to what lies beyond the crop."""
+        return DISTANCE in self._arrays
+
+    def nucleus_distance(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Signed distance of every pixel of some crops to the nuclear boundary.
+
+        Args:
+            indices: rows of the store, in any order, repeated or not.
+
+        Returns:
+            (n, H, W) float16, micrometres, in the order of `indices`: as stored, of the whole field; where the store
+            has none, those of the crops' masks. See `wherein.segmentation.distance` for where the two differ.
+
+        Raises:
+            IndexError, DamagedCropsError: as `images`.
+        """
+        if self.has_nucleus_distance:
+            return self._arrays[DISTANCE].read(indices)
+        return distance_of_masks(self.masks(indices), self.pixel_size_um)
+
     def view(
         self, pixel_size_um: float | None = None, size_px: int | None = None, resampling: str = "area"
     ) -> CropView:
@@ -232,8 +278,8 @@ def verify(path: str | Path, cells: str | Path | None = None) -> list[str]:
     for row, (cell_id, expected) in enumerate(zip(store.cell_ids, checksums, strict=True)):
         try:
             found = 0
-            for read in (store.images, store.masks):
-                found = _extend(found, read([row]))
+            for array in store._arrays.values():
+                found = _extend(found, array.read([row]))
             if found != expected:
                 broken.append(f"{path}: crop {row} ({cell_id}) is not the cell that was written; {again(store.path)}")
         except DamagedCropsError as error:
@@ -260,7 +306,7 @@ def _against_ledger(store: CropStore, cells: str | Path) -> list[str]:
 
 def _stray_files(store: CropStore) -> list[str]:
     """Files that are no part of the store; one that is missing is found by reading its crops."""
-    own = {store.path / "zarr.json"}
+    own = {store.path / "zarr.json", store.path / SNAKEMAKES_MARK}
     for name, array in store._arrays.items():
         shards = -(-len(array) // array.shard_blocks)
         own |= {store.path / name / "zarr.json"}
@@ -269,10 +315,15 @@ def _stray_files(store: CropStore) -> list[str]:
     return [f"{file} is no part of the store; {again(store.path)}" for file in sorted(there - own)]
 
 
-def _metadata_checksum(path: Path, group: bytes) -> str:
+def _axes(with_distance: bool) -> dict[str, tuple[str, ...]]:
+    """Arrays of a store, in the order in which checksums take them, and their axes."""
+    return ARRAYS | ({DISTANCE: DISTANCE_AXES} if with_distance else {})
+
+
+def _metadata_checksum(path: Path, arrays: Iterable[str], group: bytes) -> str:
     """Checksum of the group's zarr.json, whose own entry reads 0, and of those of the arrays."""
     checksum = google_crc32c.value(group)
-    for name in ARRAYS:
+    for name in arrays:
         checksum = google_crc32c.extend(checksum, (path / name / "zarr.json").read_bytes())
     return _hex(checksum)
 

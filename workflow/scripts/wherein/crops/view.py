@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from wherein.crops.resample import resample, resample_masks
-from wherein.crops.window import part_of
+from wherein.crops.window import Window, part_of
 
 
 class Crops(Protocol):
@@ -26,6 +26,10 @@ class Crops(Protocol):
         """Masks of some crops: (n, 2, window_px, window_px) uint8."""
         ...
 
+    def nucleus_distance(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Distances to the nuclear boundary of some crops: (n, window_px, window_px), micrometres."""
+        ...
+
 
 class CropView:
     """The middle of every crop of a store, with other pixels; reads as the store does.
@@ -41,7 +45,8 @@ class CropView:
 
     Attributes:
         roles: channels of `images`, in order.
-        pixel_size_um: micrometres a pixel, exactly: a view is made from whole pixels of the store.
+        pixel_size_um: micrometres a pixel, exactly: a view is made from whole pixels of the store, and one that is a
+            pixel wider than the window from all of them.
         window_um: side of the view.
         window_px: side of the view in pixels.
         cell_ids: the cells, in order.
@@ -56,6 +61,9 @@ class CropView:
         wanted = pixel_size_um or crops.pixel_size_um
         size = size_px or max(1, int(crops.window_um / wanted + 1e-6))
         self._window = part_of(size, crops.pixel_size_um, wanted)
+        if self._window.resampled and self._window.source_px == crops.window_px + 1:
+            # windows have an even number of pixels: one of as many micrometres may be a pixel short of the view
+            self._window = Window(size, crops.window_px, crops.window_um / size)
         if self._window.source_px > crops.window_px:
             raise ValueError(
                 f"a view of {size} pixels of {wanted:g} um is {size * wanted:g} um wide; the crops are "
@@ -79,6 +87,14 @@ class CropView:
     def masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Masks of some crops: (n, 2, window_px, window_px) uint8; as `CropStore.masks`."""
         part = self._middle(self._crops.masks(indices))
+        return resample_masks(part, self.window_px) if self._window.resampled else part
+
+    def nucleus_distance(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Distances to the nuclear boundary: (n, window_px, window_px) float16, micrometres.
+
+        Those of the whole crops, cut and brought to the view's pixels as masks are: nuclei beyond the view count.
+        """
+        part = self._middle(self._crops.nucleus_distance(indices))
         return resample_masks(part, self.window_px) if self._window.resampled else part
 
     def _middle(self, crops: np.ndarray) -> np.ndarray:

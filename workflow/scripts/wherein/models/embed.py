@@ -128,7 +128,8 @@ def embed_shard(
 def _open(shard: str, fields: str, files: str, qc: str, cells: str, crops: str, level: str) -> Shard:
     rows = tables.fields_of_shard(fields, shard)
     paths = tables.read_tables([files])
-    roles = in_order(paths["role"]) if len(paths) else []
+    # masks that came with crops made elsewhere have no role
+    roles = in_order(paths["role"].dropna()) if len(paths) else []
     if level == "cell":
         ledger = tables.read_tables([cells], ["cell_id", *KEY, "status", "crop_index"])
         kept = ledger[ledger["status"] == KEPT]
@@ -183,6 +184,8 @@ def embed_gapnet(
     al. 2019, methods). A cell is its crop. Either is brought to mean 0 and standard deviation 1 by the mean and
     deviation of the cell's whole field, since that is what the network was trained on; a crop's own would hide how
     bright the cell is.
+
+    Of crops that were made elsewhere the field is not known: mean and deviation are those of all its crops together.
 
     Args:
         pixels: the shard.
@@ -263,6 +266,32 @@ def _patch_batches(
             yield np.stack([image[(slice(None), *found[index])] for index in part])
 
 
+def statistics_of_crops(store: CropStore, rows: np.ndarray, order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of some channels over crops, without what was put around smaller ones.
+
+    Args:
+        store: of crops made elsewhere.
+        rows: crops.
+        order: channels.
+
+    Returns:
+        mean, deviation: (C,) float64, as `wherein.models.patches.statistics` gives them of a field.
+    """
+    extents = store.attributes["extents"]
+    side = store.window_px
+    count, total, squares = 0, np.zeros(len(order)), np.zeros(len(order))
+    for part in _batches(rows, CELLS_AT_ONCE):
+        for row, image in zip(part, store.images(part)[:, order].astype(np.float64), strict=True):
+            height, width = extents[row] if extents else (side, side)
+            top, left = (side - height) // 2, (side - width) // 2
+            inside = image[:, top : top + height, left : left + width]
+            count += height * width
+            total += inside.sum((1, 2))
+            squares += (inside**2).sum((1, 2))
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
+
+
 def _cell_batches(pixels: Shard, inputs: Sequence[str], settings: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """Crops of all cells, (N, C, h, w), those of one field together."""
     if not len(pixels.units):
@@ -270,8 +299,11 @@ def _cell_batches(pixels: Shard, inputs: Sequence[str], settings: Mapping[str, A
     store = CropStore(pixels.crops)
     order = [store.roles.index(role) for role in inputs]
     cells = dict(iter(pixels.units.groupby(KEY, sort=False)["crop_index"]))
-    for key, image in _fields(pixels, inputs):
-        mean, deviation = statistics(image)
+    if store.attributes.get("imported"):
+        known = ((key, statistics_of_crops(store, rows.to_numpy(np.int64), order)) for key, rows in cells.items())
+    else:
+        known = ((key, statistics(image)) for key, image in _fields(pixels, inputs))
+    for key, (mean, deviation) in known:
         for part in _batches(cells[key].to_numpy(np.int64), max(settings["batch"], 1)):
             crops = store.images(part)[:, order].astype(np.float32)
             if settings["blank_neighbours"]:

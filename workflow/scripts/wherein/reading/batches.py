@@ -42,8 +42,8 @@ class Batch:
             bags, EMPTY where there is no cell. For windows of fields (n, 3): field, first row, first column.
         images: (..., C, H, W) in the source's type, (...) as the crops of `rows`; 0 where there is nothing.
         masks: (..., 2, H, W) uint8, cell then nucleus: 0 none, 1 this one, 2 another; None if not asked for.
-        distance: (..., 1, H, W) float32, pixels, as `wherein.reading.distance.signed_distance` gives it of each crop;
-            None if not asked for.
+        distance: (..., 1, H, W) float32, micrometres, as `wherein.crops.store.CropStore.nucleus_distance` gives it: of
+            the field where the store has it, else of each crop's masks; None if not asked for.
         epoch: the epoch.
         number: of the batch in the epoch.
     """

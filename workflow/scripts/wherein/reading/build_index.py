@@ -15,12 +15,12 @@ from wherein.atomic import atomic_path
 from wherein.crops.store import CropStore
 from wherein.digest import digest
 from wherein.reading.index import CELLS, CELLS_FILE, FIELDS, FIELDS_FILE
-from wherein.reasons import KEPT
+from wherein.reasons import KEPT, REJECTED
 from wherein.summary import stage_summary
 
 KEY = ["field_id", "version"]
 
-STORE = ("roles", "window_px", "window_um", "dtype", "pixel_size_um", "n_crops", "metadata_crc32c")
+STORE = ("roles", "window_px", "window_um", "dtype", "pixel_size_um", "n_crops", "nucleus_distance", "metadata_crc32c")
 """What the index says of a shard's crop store."""
 
 
@@ -30,6 +30,7 @@ def index_run(
     cells: Sequence[str | Path],
     crops: Sequence[str | Path],
     split: str | Path,
+    samples: str | Path,
     index: str | Path,
     summary: str | Path,
 ) -> None:
@@ -41,6 +42,7 @@ def index_run(
         cells: ledgers of all shards.
         crops: crop stores of the same shards, in the same order.
         split: results/split/split.parquet.
+        samples: results/samples/samples.parquet.
         index: folder to write, results/index.
         summary: JSON to write.
 
@@ -48,7 +50,7 @@ def index_run(
         ValueError: a ledger and its store do not hold the same cells.
     """
     with stage_summary(summary, "index_crops", "run", ("pyarrow", "pandas")) as report:
-        known = described_fields(fields, qc, split)
+        known = described_fields(fields, qc, split, samples)
         parts = [_shard_rows(ledger, store, known) for ledger, store in zip(cells, crops, strict=True)]
         retired = sum(part.retired for part in parts)
         n_cells = write_index(
@@ -60,12 +62,18 @@ def index_run(
         report.counts = {"in": n_cells + retired, "kept": n_cells, "retired": retired}
 
 
-def described_fields(fields: str | Path, qc: Iterable[str | Path], split: str | Path) -> pd.DataFrame:
+def described_fields(
+    fields: str | Path, qc: Iterable[str | Path], split: str | Path, samples: str | Path
+) -> pd.DataFrame:
     """What the index says of a current field version, by (field_id, version): columns of FIELDS but the counts."""
     current = tables.current_fields(fields)
     measures = tables.read_tables(qc, [*KEY, "contrast", "focus_protein", "saturated_protein"])
     folds = tables.read_tables([split], [*KEY, "gene_group", "gene_fold", "field_fold"])
-    rows = current.merge(measures, on=KEY, how="left").merge(folds, on=KEY, how="left")
+    judged = tables.read_tables([samples], [*KEY, "status"])
+    small = judged[KEY].assign(small_sample=judged["status"] == REJECTED)
+    rows = current
+    for more in (measures, folds, small):
+        rows = rows.merge(more, on=KEY, how="left")
     symbols = [_protein(genes, ids) for genes, ids in zip(rows["genes"], rows["ensembl_ids"], strict=True)]
     rows["protein"] = pd.Series(symbols, index=rows.index, dtype=object).where(~rows["control"].astype(bool))
     return rows.set_index(KEY, drop=False)
@@ -133,7 +141,8 @@ def _shard_rows(ledger: str | Path, path: str | Path, known: pd.DataFrame) -> _S
     fields = known.loc[list(counts.index)].reset_index(drop=True).assign(n_cells=counts.to_numpy(), shard=shard)
     schema = pa.schema([field for field in CELLS if field.name != "field"])
     arrays = [pa.array(rows[field.name].tolist(), field.type, from_pandas=True) for field in schema]
-    known_of_store = {**store.attributes, "dtype": store.dtype.name, "n_crops": len(store)}
+    # a store of before there was such an array does not speak of it
+    known_of_store = {"nucleus_distance": False, **store.attributes, "dtype": store.dtype.name, "n_crops": len(store)}
     about = {name: known_of_store[name] for name in STORE}
     columns = [name for name in FIELDS.names if name in fields]
     return _ShardRows(shard, fields[columns], pa.Table.from_arrays(arrays, schema=schema), about, int((~current).sum()))

@@ -18,8 +18,8 @@ class CropSource:
         selection: the chosen cells.
         roles: channels, in order; those of the stores if not given.
         masks: whether masks are read.
-        distance: whether the signed distance from the border of nuclei is given (Kobayashi et al. 2022); the processes
-            that decode compute it, of the crop, and read masks for it.
+        distance: whether the signed distance to the nuclear boundary is given (Kobayashi et al. 2022): as stored (key
+            `crop.nucleus_distance`), else as the processes that decode compute it of each crop's masks.
         pixel_size_um: micrometres a pixel to bring crops to, None for the stores' own.
         size_px: side of the crops, None for as many pixels as the stores' window holds.
         resampling: `area` or `linear`, where pixels change.
@@ -45,7 +45,7 @@ class CropSource:
         self._index = index
         codes, names = index.shards
         stores = {names[code]: index.stores[names[code]] for code in np.unique(codes[selection.fields])}
-        layout = common_layout(stores, roles, masks or distance, (pixel_size_um, size_px, resampling))
+        layout = common_layout(stores, roles, masks, (pixel_size_um, size_px, resampling))
         self.reader = PixelReader(layout._replace(distance=distance), index.crops, stores)
 
     def shape(self, rows: np.ndarray) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ FIELDS = pa.schema(
         ("contrast", REAL),
         ("focus_protein", REAL),
         ("saturated_protein", REAL),
+        ("small_sample", pa.bool_()),
         ("first_cell", pa.int64()),
         ("n_cells", pa.int32()),
     ]

@@ -53,7 +53,7 @@ def normalize(
         moments: mean and standard deviation of each crop's field, (N, C) each, for `rumetshofer2019`.
         limits: intensities that become 0 and 1, (C,) or (N, C) each, for `stringer2021`; PERCENTILES of each crop's
             channels where they are not given.
-        distance: (N, 1, H, W) signed distance from the border of nuclei, for `kobayashi2022`; without it that gives the
+        distance: (N, 1, H, W) signed distance to the nuclear boundary, for `kobayashi2022`; without it that gives the
             channels alone.
 
     Returns:
@@ -97,11 +97,11 @@ def kobayashi2022(images: Array, distance: Array | None = None) -> Array:
     """Each channel of each crop from 0 to 1 and, as the last one, the distance from nuclei from -1 to 1.
 
     Kobayashi et al. 2022 (methods, image data preprocessing) do not say by what they divide distances: here by the
-    crop's largest, so that the border of nuclei stays 0.
+    crop's largest, so that the border of nuclei stays 0. The unit of distances is then of no consequence.
 
     Args:
         images: (N, C, H, W) of any real type.
-        distance: (N, 1, H, W), positive within nuclei (`wherein.reading.distance`); None to leave it out.
+        distance: (N, 1, H, W), positive within nuclei (`wherein.segmentation.distance`); None to leave it out.
 
     Returns:
         (N, C + 1, H, W) float32, or (N, C, H, W).

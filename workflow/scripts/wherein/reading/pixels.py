@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wherein.crops.blocks import BlockArray, DamagedCropsError
+from wherein.crops.cut import DISTANCE, distance_of_masks
 from wherein.crops.view import CropView
-from wherein.reading.distance import signed_distance
 
 MASK_DTYPE, DISTANCE_DTYPE = np.dtype(np.uint8), np.dtype(np.float32)
 
@@ -30,7 +30,7 @@ class Layout(NamedTuple):
         pixel_size_um: micrometres a pixel to bring crops to; None for the stores' own.
         resampling: how, as `CropStore.view` has it.
         viewed: whether crops are a view of what is stored.
-        distance: whether the signed distance from the border of nuclei is given, too; takes masks.
+        distance: whether the distance to the nuclear boundary is given, too.
     """
 
     roles: tuple[str, ...]
@@ -86,7 +86,7 @@ class Pixels(NamedTuple):
     Attributes:
         images: (n, C, H, W) in the stores' type.
         masks: (n, 2, H, W) uint8, or (n, 0, H, W).
-        distance: (n, 1, H, W) float32 as `signed_distance` gives it, or (n, 0, H, W).
+        distance: (n, 1, H, W) float32, micrometres, as `CropStore.nucleus_distance` gives it, or (n, 0, H, W).
     """
 
     images: np.ndarray
@@ -144,7 +144,7 @@ class PixelReader:
             if self.layout.masks:
                 _put(store, "masks", part, pixels.masks, None)
             if self.layout.distance:
-                pixels.distance[part.places, 0] = signed_distance(pixels.masks[part.places, 1])
+                pixels.distance[part.places, 0] = store.nucleus_distance(part.crops)
 
     def _opened(self, shard: str) -> "_Store | CropView":
         store: _Store | CropView = _Store(self._folder / f"{shard}.zarr", self._stores[shard])
@@ -166,6 +166,7 @@ class _Store:
         try:
             group = (path / "zarr.json").read_bytes()
             self.images_array, self.masks_array = (BlockArray(path / name) for name in ("images", "masks"))
+            self.distance_array = BlockArray(path / DISTANCE) if about.get(DISTANCE) else None
         except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise DamagedCropsError(f"{path} is no whole crop store ({error!r}): run `crop` again") from error
         # the checksum covers names and checksums of all cells: another content has another one
@@ -177,6 +178,11 @@ class _Store:
 
     def masks(self, indices: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         return self.masks_array.read(indices, out)
+
+    def nucleus_distance(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        if self.distance_array is not None:
+            return self.distance_array.read(indices)
+        return distance_of_masks(self.masks(indices), self.pixel_size_um)
 
 
 def _put(store: "_Store | CropView", what: str, part: Part, out: np.ndarray, order: list[int] | None) -> None:

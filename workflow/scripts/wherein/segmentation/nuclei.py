@@ -39,7 +39,9 @@ def rounding_noise(dtype: np.dtype) -> float:
     return 12**-0.5 if np.issubdtype(dtype, np.integer) else 0.0
 
 
-def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any], least_noise: float = 0.0) -> np.ndarray:
+def objects_on_grid(
+    image: np.ndarray, step_um: float, options: dict[str, Any], least_noise: float = 0.0, trust_border: bool = True
+) -> np.ndarray:
     """Outline bright objects on the working grid.
 
     Args:
@@ -47,6 +49,7 @@ def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any], 
         step_um: micrometres a pixel.
         options: `segment.nuclei` or `segment.whole_cells` of the configuration.
         least_noise: noise that the image has at least, though it may show none (compressed or dark images do).
+        trust_border: as `split_touching` has it.
 
     Returns:
         (h, w) int32, numbered from 1 without gaps.
@@ -56,7 +59,7 @@ def objects_on_grid(image: np.ndarray, step_um: float, options: dict[str, Any], 
     # a flat image differs from its background by rounding errors alone
     lowest = max(options["contrast"] * max(noise_level(image), least_noise), 1e-4 * float(np.abs(smooth).max()))
     mask = foreground(signal, lowest, step_um, options)
-    labels = _without_debris(split_touching(mask, signal, step_um, options), signal, step_um, options)
+    labels = _without_debris(split_touching(mask, signal, step_um, options, trust_border), signal, step_um, options)
     return in_sequence(join_sisters(in_sequence(labels), signal, step_um, options))
 
 
@@ -170,7 +173,9 @@ def bright_level(signal: np.ndarray, lowest: float) -> float:
     return float(np.median(signal[root > threshold_otsu(root)]))
 
 
-def split_touching(mask: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:
+def split_touching(
+    mask: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any], trust_border: bool = True
+) -> np.ndarray:
     """Cut what hangs together into nuclei, without cutting lobed ones.
 
     Args:
@@ -178,6 +183,8 @@ def split_touching(mask: np.ndarray, signal: np.ndarray, step_um: float, options
         signal: (h, w) float32 above the background.
         step_um: micrometres a pixel.
         options: `segment.nuclei` or `segment.whole_cells` of the configuration.
+        trust_border: whether a part that the border cuts is taken for all of it. Else its neck is measured by what it
+            is joined to: a neck may be as wide as the little of the part that is in view, as of neighbours in a crop.
 
     Returns:
         (h, w) int32, numbered from 1 without gaps.
@@ -193,10 +200,11 @@ def split_touching(mask: np.ndarray, signal: np.ndarray, step_um: float, options
     seeds = np.where(whole[pieces] & mask, pieces + seeds.max(), seeds)
     parts = watershed(-depth, seeds, mask=mask)
     usual = _usual_area(parts)
+    cut = set() if trust_border else set(at_border(parts).tolist())
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         here = parts[box] * (pieces[box] == number)
         if np.unique(here[here > 0]).size > 1:
-            _join(parts[box], here, depth[box], signal[box], usual, options)
+            _join(parts[box], here, depth[box], signal[box], usual, cut, options)
     return in_sequence(parts)
 
 
@@ -206,18 +214,26 @@ def _join(
     depth: np.ndarray,
     signal: np.ndarray,
     usual: float,
+    cut: set[int],
     options: dict[str, Any],
 ) -> None:
-    """Join parts of one piece that are one nucleus, in place in `parts`, the widest neck first."""
+    """Join parts of one piece that are one nucleus, in place in `parts`, the widest neck first.
+
+    Where one of the two is in `cut`, the neck between them is measured by the other.
+    """
     refused: set[tuple[int, int]] = set()
     while True:
         pairs = [pair for pair in necks(here, depth, signal) if pair[:2] not in refused]
         if not pairs:
             return
         first, second, width, light = max(pairs, key=lambda pair: pair[2])
+        if (first in cut) != (second in cut):
+            peaks = {number: float(depth[here == number].max()) for number in (first, second)}
+            width *= min(peaks.values()) / max(peaks[second if first in cut else first], 1e-6)
         if _one_nucleus(here, signal, first, second, width, light, usual, options):
             parts[here == second] = first
             here[here == second] = first
+            cut |= {first} if second in cut else set()
             refused = {pair for pair in refused if first not in pair and second not in pair}
         else:
             refused.add((first, second))
@@ -280,6 +296,12 @@ def _one_nucleus(
     convex = solidity(whole) >= options["convex"]
     # two nuclei that overlap have a wide neck, and side by side a nearly convex union, but a large one
     return (wide and convex) if whole.sum() > options["large"] * usual else (wide or convex)
+
+
+def at_border(labels: np.ndarray) -> np.ndarray:
+    """Labels (h, w) that the border of the image cuts, in ascending order, without 0."""
+    found = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return found[found > 0]
 
 
 def join_sisters(labels: np.ndarray, signal: np.ndarray, step_um: float, options: dict[str, Any]) -> np.ndarray:

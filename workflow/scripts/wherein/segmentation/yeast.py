@@ -15,7 +15,7 @@ from skimage.segmentation import watershed
 
 from wherein.segmentation.grid import blur, coarsened, disk, enlarge_labels, in_sequence
 from wherein.segmentation.methods import MethodContext, Outlines
-from wherein.segmentation.nuclei import necks, noise_level, objects_on_grid, rounding_noise
+from wherein.segmentation.nuclei import at_border, necks, noise_level, objects_on_grid, rounding_noise
 from wherein.segmentation.pairing import paired
 from wherein.segmentation.whole_cells import compressed, is_bright_field, solid_from_outlines
 
@@ -60,7 +60,7 @@ def yeast_on_grid(
     look = body["look"] if body["look"] != "auto" else "outlines" if is_bright_field(image) else "bright"
     solid = solid_from_outlines(image, step_um, body) if look == "outlines" else compressed(image, step_um, body)
     # buds are joined below, once it is known which part is whose
-    parts = objects_on_grid(solid, step_um, body | {"bud_share": 0})
+    parts = objects_on_grid(solid, step_um, body | {"bud_share": 0}, trust_border=False)
     rings = np.zeros(parts.shape, np.int32)
     if look == "bright":
         rings = find_rings(image, step_um, body["contrast"] * max(noise_level(image), least_noise), options)
@@ -138,7 +138,8 @@ def with_buds(
     """Give each bud the number of its mother: the larger neighbour with the widest neck between them.
 
     A mother has one bud and a bud one mother. Where nuclei are seen, a part without one is a bud whatever its size:
-    the nucleus enters the bud late.
+    the nucleus enters the bud late. A part that the image's border cuts is no bud: neither its size nor whether it has
+    a nucleus is known, and at the edge of a crop it is mostly another cell.
 
     Args:
         parts: (h, w) int32, cells cut at their necks.
@@ -154,13 +155,17 @@ def with_buds(
     ringed = np.bincount(parts[rings > 0], minlength=area.size) > 0
     framed = np.pad(parts > 0, 1, mode="edge").astype(np.uint8)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] * step_um
+    cut = np.zeros(area.size, bool)
+    cut[at_border(parts)] = True
     pairs = []
     for first, second, width, _ in necks(parts, depth, solid):
         bud, mother = sorted((first, second), key=lambda number: area[number])
         if ringed.any() and ringed[first] != ringed[second]:
             bud, mother = (first, second) if ringed[second] else (second, first)
-            pairs.append((width + 1, bud, mother))
-        elif area[bud] <= options["bud_share"] * area[mother] and width >= options["bud_neck"]:
+            width += 1
+        elif area[bud] > options["bud_share"] * area[mother] or width < options["bud_neck"]:
+            continue
+        if not cut[bud]:
             pairs.append((width, bud, mother))
     table = np.arange(area.size, dtype=np.int32)
     taken: set[int] = set()

@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any
 
+from wherein.exchange.crop_table import crop_fields
 from wherein.overrides import read_overrides
 from wherein.sources.address import is_remote
 from wherein.sources.formats import CONVERTER, vendor_format
@@ -75,6 +76,8 @@ def check_tables(config: dict[str, Any]) -> None:
         if source["kind"] in ("hpa", "opencell"):
             for sentence in missing_files(name, source):
                 errors.add(sentence)
+        if source["kind"] == "crops":
+            _check_crops(name, source, ids, errors)
         if source["kind"] != "table":
             continue
         try:
@@ -91,6 +94,26 @@ def check_tables(config: dict[str, Any]) -> None:
     if errors:
         more = [f"... and {errors.total - len(errors)} more"] if errors.total > len(errors) else []
         raise TableError("\n".join([*errors, *more]))
+
+
+def _check_crops(name: str, source: dict[str, Any], ids: dict[str, str], errors: Errors) -> None:
+    """Check a table of crops made elsewhere; its fields are noted in `ids`."""
+    problems: list[str] = []
+    try:
+        fields = crop_fields(name, source, problems)
+    except TableError as error:
+        fields, problems = [], [str(error).replace("sources.*", f"sources.{name}")]
+    for field in fields:
+        here = f"{source['table']}, row {field['rows'][0] if field['rows'] else '?'}"
+        if field["field_id"] in ids:
+            problems.append(
+                f"{here}: the field_id {field['field_id']!r} is there twice, see {ids[field['field_id']]}; "
+                "give each its own"
+            )
+        ids.setdefault(field["field_id"], here)
+        problems += [f"{here}: {not_a_gene(gene)}" for gene in field["genes"] if NOT_A_GENE.search(gene)]
+    for sentence in problems:
+        errors.add(sentence)
 
 
 class TableCheck:

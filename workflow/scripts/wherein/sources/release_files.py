@@ -6,7 +6,12 @@ from typing import Any
 
 from wherein.sources.address import is_remote
 
-KEYS = {"table": ("table",), "hpa": ("xml", "locations_table"), "opencell": ("listing", "targets", "annotations")}
+KEYS = {
+    "table": ("table",),
+    "crops": ("table",),
+    "hpa": ("xml", "locations_table"),
+    "opencell": ("listing", "targets", "annotations"),
+}
 """Keys of each kind of source that name such a file, or a folder of them."""
 
 OWN = {"xml": None, "locations_table": "release", "listing": None}
@@ -37,7 +42,7 @@ def release_folder(name: str, source: dict[str, Any]) -> str:
 
 def fetched_keys(source: dict[str, Any]) -> list[str]:
     """Keys of a source whose files are fetched: those that hold an address, or stand for the release's own file."""
-    keys = KEYS.get(source["kind"], ()) if source["kind"] != "table" else ()
+    keys = KEYS.get(source["kind"], ()) if source["kind"] not in ("table", "crops") else ()
     return [key for key in keys if (key in OWN and source[key] == OWN[key]) or (source[key] and is_remote(source[key]))]
 
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -52,12 +52,16 @@ class Table(NamedTuple):
 
 
 @contextmanager
-def open_table(path: str, columns: dict[str, str]) -> Iterator[Table]:
+def open_table(
+    path: str, columns: dict[str, str], names: Sequence[str] = COLUMNS, required: Sequence[str] = ("field_id",)
+) -> Iterator[Table]:
     """Open a table of fields.
 
     Args:
         path: CSV or TSV; cells stand between tabs, semicolons or commas.
         columns: names that the table has for our columns, ours first.
+        names: our columns.
+        required: those that must be there.
 
     Yields:
         The table; its rows have as many cells as the header.
@@ -75,14 +79,14 @@ def open_table(path: str, columns: dict[str, str]) -> Iterator[Table]:
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         with open(path, newline="", encoding=encoding) as lines:
-            yield _table(path, lines, columns)
+            yield _table(path, lines, columns, names, required)
     except UnicodeDecodeError as error:
         raise TableError(f"{path} is not written in UTF-8 ({error.reason}); save it as 'CSV UTF-8'") from error
     except csv.Error as error:
         raise TableError(f"{path} cannot be read as a table: {error}") from error
 
 
-def _table(path: str, lines: Any, columns: dict[str, str]) -> Table:
+def _table(path: str, lines: Any, columns: dict[str, str], names: Sequence[str], required: Sequence[str]) -> Table:
     first = lines.readline()
     numbered = 1
     separator = ""
@@ -93,12 +97,12 @@ def _table(path: str, lines: Any, columns: dict[str, str]) -> Table:
     separator = separator or likely_separator(first)
     header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
     if not any(header):
-        raise TableError(f"{path}: the first row is empty; it must name the columns ({', '.join(COLUMNS)})")
+        raise TableError(f"{path}: the first row is empty; it must name the columns ({', '.join(names)})")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise TableError(f"{path}, row 1: the column {', '.join(twice)} is there twice; rename one")
     column = {}
-    for name in COLUMNS:
+    for name in names:
         theirs = columns.get(name, name)
         if theirs in header:
             column[name] = header.index(theirs)
@@ -107,11 +111,12 @@ def _table(path: str, lines: Any, columns: dict[str, str]) -> Table:
                 f"{path}, row 1: there is no column {theirs!r}, which sources.*.columns names for {name}; "
                 f"the table has {', '.join(header)}"
             )
-    if "field_id" not in column:
-        raise TableError(
-            f"{path}, row 1: the column field_id is missing; the table has {', '.join(header)}; "
-            "rename a column, or name it under sources.*.columns as field_id"
-        )
+    for name in required:
+        if name not in column:
+            raise TableError(
+                f"{path}, row 1: the column {name} is missing; the table has {', '.join(header)}; "
+                f"rename a column, or name it under sources.*.columns as {name}"
+            )
     return Table(path, separator, header, column, _rows(path, lines, separator, len(header), numbered))
 
 

@@ -10,6 +10,7 @@ from wherein.views.site_tables import RunTables, paths_of
 
 SOURCE_KINDS = {
     "table": "images of a table",
+    "crops": "crops made elsewhere",
     "hpa": "Human Protein Atlas",
     "opencell": "OpenCell",
     "simulated": "simulated cells",

@@ -263,7 +263,8 @@ def _first_shards(known: Sequence[Shard]) -> dict[str, Shard]:
 
 def _finished(jobs: Sequence[Job], source: str) -> list[str]:
     """Some shards of a source whose cells are counted."""
-    shards = [job.shard for job in jobs if job.stage == "crop" and job.source == source and job.done and job.shard]
+    own = [job for job in jobs if job.stage in ("crop", "import_crops") and job.source == source]
+    shards = [job.shard for job in own if job.done and job.shard]
     return [str(item) for item in spread(shards)]
 
 

@@ -7,8 +7,10 @@ import pandas as pd
 
 from wherein.analysis.aggregate import protein_name
 from wherein.channels import ROLES
+from wherein.exchange.listing import listed_fields
+from wherein.exchange.mosaic import read_mosaic
 from wherein.readers import UnreadableImage, read_field
-from wherein.tables import current_fields, read_tables
+from wherein.tables import current_fields, qc_schema, read_tables
 from wherein.views.composites import Limits, contrast, median_limits
 
 
@@ -17,9 +19,12 @@ class FieldImages:
 
     Args:
         files: paths of results/download/{shard}.parquet.
+        listed: results/catalog/crops.parquet, for sheets of crops in place of fields of which there are only crops;
+            None where there are none.
     """
 
-    def __init__(self, files: Iterable[str]) -> None:
+    def __init__(self, files: Iterable[str], listed: str | None = None) -> None:
+        self._crops = listed_fields(listed) if listed else {}
         table = read_tables(files)
         self._files = dict(list(table.groupby(["field_id", "version"], sort=False))) if len(table) else {}
 
@@ -32,6 +37,9 @@ class FieldImages:
         Raises:
             UnreadableImage: the field cannot be read; its text says why.
         """
+        entries = self._crops.get((field_id, version))
+        if entries is not None:
+            return read_mosaic(entries)
         files = self._files.get((field_id, version))
         if files is None:
             raise UnreadableImage("missing_file", f"{field_id}@{version} is in no table of files")
@@ -49,7 +57,7 @@ def fields_with_verdict(fields: str, qc: Sequence[str]) -> pd.DataFrame:
         The columns of qc, then genes, ensembl_ids, name (of the protein, null for none), cell_line, reagent,
         condition, control, labels, pixel_size_um of current field versions; sorted as in qc.
     """
-    verdicts = read_tables(qc)
+    verdicts = read_tables(qc) if len(qc) else pd.DataFrame(columns=qc_schema([]).names)
     known = current_fields(fields)
     known["name"] = [protein_name(*row) for row in zip(known["genes"], known["ensembl_ids"], strict=True)]
     columns = ["field_id", "version", "genes", "ensembl_ids", "name", "cell_line", "reagent", "condition", "control",

@@ -14,6 +14,9 @@ UNKNOWN_HERE = "–"
 
 STAGE_NAMES = {
     "qc": "quality control",
+    "download_crops": "files of crops made elsewhere",
+    "qc_crops": "quality control of crops made elsewhere",
+    "import_crops": "import of crops made elsewhere",
     "segment": "segmentation",
     "segment_network": "segmentation with a network",
     "segment_beside": "segmentation by another method",

@@ -41,6 +41,7 @@ def plot_qc(
     limits: dict[str, dict[str, Any]],
     measures: str,
     examples: str,
+    listed: str | None = None,
 ) -> None:
     """Draw the measures of every field by reason, and examples of every reason.
 
@@ -52,10 +53,11 @@ def plot_qc(
         limits: source -> its settings of quality control.
         measures: PNG of the measures.
         examples: PNG of the examples.
+        listed: results/catalog/crops.parquet.
     """
     judged = fields_with_verdict(fields, qc)
     draw_measures(judged, limits, settings, measures)
-    draw_examples(judged, FieldImages(files), settings, examples)
+    draw_examples(judged, FieldImages(files, listed), settings, examples)
 
 
 def reasons_present(judged: pd.DataFrame) -> list[str]:

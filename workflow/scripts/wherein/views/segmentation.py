@@ -85,7 +85,8 @@ def draw_overlays(
         for axis in axes:
             axis.set_axis_off()
         if not len(chosen):
-            nothing_to_show(axes[0], "no field passed quality control, so nothing was outlined")
+            why = "no field passed quality control" if len(judged) else "there are only crops that were made elsewhere"
+            nothing_to_show(axes[0], f"{why}, so nothing was outlined")
         for axis, (_, field) in zip(axes, chosen.iterrows(), strict=False):
             _draw_overlay(axis, field, ledger, images, masks, settings)
 

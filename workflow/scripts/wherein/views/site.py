@@ -90,7 +90,8 @@ def build_site(
             shown = choose_cells(run.ledger, _wanted(run), settings["cells_per_protein"])
             cells = draw_cells(shown, CropImages(paths_of(inputs, "crops")), partial / "sheets", settings)
             chosen = choose_fields(run.judged, settings["field_pictures"])
-            fields, heights = draw_fields(chosen, FieldImages(paths_of(inputs, "files")), partial / "sheets", settings)
+            images = FieldImages(paths_of(inputs, "files"), inputs.get("listed"))
+            fields, heights = draw_fields(chosen, images, partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
             outlines = _segmentation(partial, run, inputs, settings)
             images = FieldImages(paths_of(inputs, "files"))
@@ -202,11 +203,13 @@ def _content(
     kept = int((run.ledger["status"] == KEPT).sum())
     passed = int((run.judged["status"] == "passed").sum())
     scored = [_model(model, settings) for model in run.models]
+    kinds = {source["kind"] == "crops" for source in sources.values()}
+    came = "imported" if kinds == {True} else "outlined or imported" if True in kinds else "outlined"
     return {
         "version": __version__,
         "sources": [{"name": name} for name in sources],
         "totals": {"proteins": proteins, "fields": len(run.judged)},
-        "headline": headline(proteins, len(run.judged), passed, len(run.ledger), kept, run.models),
+        "headline": headline(proteins, len(run.judged), passed, len(run.ledger), kept, run.models, came),
         "funnel": funnel(run.balance),
         "balance": run.balance.to_dict("records"),
         "models": scored,
@@ -239,9 +242,9 @@ def _content(
 
 
 def headline(
-    proteins: int, fields: int, passed: int, outlined: int, kept: int, models: list[ModelTables]
+    proteins: int, fields: int, passed: int, cells: int, kept: int, models: list[ModelTables], came: str
 ) -> list[dict[str, str]]:
-    """The figures at the head of the overview."""
+    """The figures at the head of the overview; `came` says how cells came into the run: outlined, or imported."""
     best = max(
         (model for model in models if model.scores.get("macro_f1") is not None),
         key=lambda model: model.scores["macro_f1"],
@@ -250,7 +253,7 @@ def headline(
     told = [
         {"name": "proteins", "value": thousands(proteins), "note": "by gene symbol or Ensembl id"},
         {"name": "fields passed", "value": thousands(passed), "note": f"of {thousands(fields)} in the catalog"},
-        {"name": "cells kept", "value": thousands(kept), "note": f"of {thousands(outlined)} outlined"},
+        {"name": "cells kept", "value": thousands(kept), "note": f"of {thousands(cells)} {came}"},
     ]
     if best is not None:
         note = f"{best.name}; guessing gives {share(best.scores.get('baseline_macro_f1'))}"

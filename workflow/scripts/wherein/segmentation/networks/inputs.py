@@ -55,13 +55,18 @@ def scaled(image: np.ndarray, step_um: float) -> np.ndarray:
     Returns:
         (h, w) float32, 0 to sqrt(BRIGHTEST); 0 everywhere where nothing stands out from the noise.
     """
-    if not np.isfinite(image).all():
-        image = np.where(np.isfinite(image), image, np.nanmin(np.where(np.isfinite(image), image, np.nan), initial=0))
+    image = finite(image)
     smooth = blur(image, SMOOTHING_UM / step_um)
     low, high = np.percentile(smooth, (LOW, HIGH))
     if high - low <= max(SEEN * noise_level(image), 1e-4 * float(np.abs(smooth).max(initial=0))):
         return np.zeros(image.shape, np.float32)
     return np.sqrt(np.clip((image - low) / (high - low), 0, BRIGHTEST)).astype(np.float32)
+
+
+def finite(image: np.ndarray) -> np.ndarray:
+    """An image (h, w) float32 whose pixels that are no numbers, or infinite, have its least intensity, 0 at most."""
+    there = np.isfinite(image)
+    return image if there.all() else np.where(there, image, np.nanmin(np.where(there, image, np.nan), initial=0))
 
 
 def grid_shape(shape: tuple[int, int], pixel_size_um: float, grid_um: float) -> tuple[int, int]:

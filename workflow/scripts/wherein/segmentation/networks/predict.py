@@ -12,9 +12,10 @@ from torch import nn
 
 from wherein.segmentation.networks.architectures import ARCHITECTURES
 from wherein.segmentation.networks.device import precision
-from wherein.segmentation.networks.inputs import INPUTS, on_grid
-from wherein.segmentation.networks.postprocess import Maps
-from wherein.segmentation.networks.weights import PARTS, load_weights
+from wherein.segmentation.networks.inputs import INPUTS, finite, on_grid, resampled
+from wherein.segmentation.networks.postprocess import BACKGROUND, Maps
+from wherein.segmentation.networks.weights import load_weights
+from wherein.segmentation.nuclei import rounding_noise, stands_out
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,13 @@ def predict_fields(
     weights: Path,
     device: str,
     options: dict[str, Any],
+    contrast: float,
 ) -> list[Maps]:
     """What the networks say of some fields.
+
+    A network always sees something: the channels that it is fed are stretched to one scale, uneven light and noise as
+    well. So what it takes for nuclei has to be brighter than the rest of the field by more than the noise can make it;
+    else the field's nucleus channel is taken for one that shows nothing.
 
     Args:
         fields: (H, W) of any real type by role, one mapping a field.
@@ -49,24 +55,38 @@ def predict_fields(
         weights: npz of a segmenter.
         device: `cpu` or `cuda`.
         options: `segment.unet` of the configuration.
+        contrast: `segment.nuclei.contrast` of the configuration.
 
     Returns:
         Maps, one a field, in their order.
     """
     networks, card = loaded(Path(weights), device)
     grids = [on_grid(images, pixel_size_um, card["grid_um"]) for images in fields]
-    chances = {part: _part_chances(networks[part], part, card, grids, device, options) for part in PARTS}
     nucleus_place = INPUTS["cell"].index("nucleus")
+    nuclei = _part_chances(networks["nucleus"], "nucleus", card, grids, device, options)
+    for images, grid, chances in zip(fields, grids, nuclei, strict=True):
+        if not _shows_nuclei(images.get("nucleus"), chances[BACKGROUND] < 1 - options["foreground"], contrast):
+            chances[:] = 0
+            chances[BACKGROUND] = 1
+            grid[nucleus_place] = 0
+    cells = _part_chances(networks["cell"], "cell", card, grids, device, options)
     return [
         Maps(
-            nucleus=chances["nucleus"][number].astype(np.float16),
-            cell=chances["cell"][number].astype(np.float16),
+            nucleus=nuclei[number].astype(np.float16),
+            cell=cells[number].astype(np.float16),
             signal=(grid[nucleus_place] ** 2).astype(np.float16),
             shape=next(iter(images.values())).shape,  # type: ignore[arg-type]
             step_um=card["grid_um"],
         )
         for number, (images, grid) in enumerate(zip(fields, grids, strict=True))
     ]
+
+
+def _shows_nuclei(image: np.ndarray | None, mask: np.ndarray, contrast: float) -> bool:
+    """Whether what was found on a nucleus channel (H, W) stands out from noise: a mask (h, w) on the networks' grid."""
+    if image is None:
+        return False
+    return stands_out(finite(resampled(image, mask.shape)), mask, contrast, rounding_noise(image.dtype))
 
 
 def _part_chances(

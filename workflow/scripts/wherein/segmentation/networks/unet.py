@@ -39,7 +39,8 @@ def predict_batch(
     from wherein.segmentation.networks.predict import predict_fields
 
     weights = context.weights or Path(settings["unet"]["weights"])
-    return predict_fields(fields, pixel_size_um, weights, context.device, settings["unet"])
+    contrast = settings["nuclei"]["contrast"]
+    return predict_fields(fields, pixel_size_um, weights, context.device, settings["unet"], contrast)
 
 
 def finish(prediction: Maps, pixel_size_um: float, settings: dict[str, Any]) -> Outlines:
