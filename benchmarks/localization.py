@@ -189,6 +189,7 @@ class Run:
             settings=trained,
             device=self.config["device"],
             threads=threads,
+            checkpoint_minutes=10,
             state=self.path(*folder, "state"),
             weights=weights,
             history=self.path(*folder, "history.csv"),

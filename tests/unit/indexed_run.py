@@ -1,5 +1,6 @@
 """A run of three drawn shards of two sources, with its index."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 from drawn_shard import LOCATIONS, draw_shard
 from wherein import tables
 from wherein.crops.samples import judged_samples
-from wherein.crops.store import CropStore
+from wherein.crops.store import CropStore, CropWriter
 from wherein.reading.build_index import index_run
 from wherein.reading.index import CropIndex
 
@@ -80,6 +81,22 @@ def indexed_run(root):
     run = IndexedRun(root, fields, pixels)
     run.build()
     return run
+
+
+def store_in_8_bits(run, name):
+    """Write the crops of a shard anew with an eighth of their intensities, 255 at most, and the index."""
+    path = run.root / "crops" / f"{name}.zarr"
+    store = CropStore(path)
+    every = np.arange(len(store))
+    images, masks = np.minimum(store.images(every) // 8, 255).astype(np.uint8), store.masks(every)
+    about = {key: store.attributes[key] for key in ("pixel_size_um", "window_um", "shard", "source")}
+    shutil.rmtree(path)
+    with CropWriter(path, store.roles, store.window_px, np.uint8) as writer:
+        for cell_id, image, mask in zip(store.cell_ids, images, masks, strict=True):
+            writer.add(cell_id, image, mask)
+            run.pixels[cell_id] = image, mask
+        writer.finish(about)
+    run.build()
 
 
 def _vary(path, seed):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from indexed_run import indexed_run
+from indexed_run import indexed_run, store_in_8_bits
 from wherein.crops.blocks import DamagedCropsError, shard_path
 from wherein.crops.cut import distance_of_masks
 from wherein.crops.store import CropStore, CropWriter
@@ -316,7 +316,6 @@ STORE = {"roles": ["nucleus", "protein"], "window_px": 128, "window_um": 40.96, 
     [
         ({"roles": ["reference", "protein"]}, None, {}, "differ in roles.*name the roles"),
         ({"roles": ["reference", "protein"]}, ["nucleus"], {}, "b has no nucleus: it has reference, protein"),
-        ({"dtype": "uint16"}, None, {}, "a and of b differ in dtype, uint8 and uint16"),
         ({"pixel_size_um": 0.1}, None, {"size_px": 64}, "differ in pixel_size_um"),
         ({"window_px": 64}, None, {}, "differ in window_px.*name the pixels of the view"),
         ({"window_um": 10.0}, None, {"pixel_size_um": 0.64}, "differ in window_um"),
@@ -334,6 +333,46 @@ def test_stores_that_a_view_makes_equal():
     assert (layout.image_shape, layout.mask_shape) == ((1, 64, 64), (2, 64, 64))
     assert common_layout({"a": STORE}, None, False, (0.64, None, "area")).image_shape == (2, 64, 64)
     assert common_layout({"a": STORE}, None, False, (None, None, "area")).bytes_of(3) == 3 * 2 * 128 * 128
+
+
+@pytest.mark.parametrize(
+    ("types", "wanted"),
+    [(("uint8", "uint16"), "uint16"), (("uint16", "float32"), "float32"), (("uint8", "uint8"), "uint8")],
+)
+def test_the_type_that_holds_the_intensities_of_all_stores(types, wanted):
+    stores = {str(number): {**STORE, "dtype": name} for number, name in enumerate(types)}
+    assert common_layout(stores, None, True, (None, None, "area")).dtype == wanted
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "words", [{}, {"roles": ["protein", "nucleus"]}, {"pixel_size_um": 0.64}], ids=["whole", "roles", "view"]
+)
+def test_stores_of_8_and_16_bits_in_one_batch(tmp_path, words, workers):
+    run = indexed_run(tmp_path)
+    store_in_8_bits(run, "near-0002")
+    index = run.index
+    assert {name: store["dtype"] for name, store in index.stores.items()} == {
+        "near-0001": "uint16", "near-0002": "uint8", "far-0001": "uint16"
+    }  # fmt: skip
+    views = {}
+    for name in index.stores:
+        store = CropStore(run.root / "crops" / f"{name}.zarr")
+        seen = store.view(pixel_size_um=words["pixel_size_um"]) if "pixel_size_um" in words else store
+        pixels = seen.images(np.arange(len(store)))
+        order = [store.roles.index(role) for role in words.get("roles", store.roles)]
+        crops = zip(pixels[:, order], seen.masks(np.arange(len(store))), strict=True)
+        views |= dict(zip(store.cell_ids, crops, strict=True))
+    sampler = UniformSampler(index.select(), 16)
+    types = set()
+    with BatchReader(CropSource(index, sampler.selection, **words), sampler, workers=workers) as reader:
+        for batch in reader:
+            assert batch.images.dtype == np.uint16
+            for name, image, mask in zip(index.cell_ids(batch.rows), batch.images, batch.masks, strict=True):
+                np.testing.assert_array_equal(image, views[name][0])
+                np.testing.assert_array_equal(mask, views[name][1])
+                types.add(views[name][0].dtype.name)
+    assert types == {"uint8", "uint16"}
 
 
 def test_numbers_that_make_no_sense(run):
@@ -357,3 +396,58 @@ def test_errors_that_do_not_travel_are_told_in_words():
     told = _sendable(FussyError("a", "b"))
     assert isinstance(told, RuntimeError)
     assert str(told) == "FussyError: a b"
+
+
+def test_an_iteration_that_was_left_gives_nothing_to_the_next(run):
+    """Somebody looks at a first batch, keeps the iterator, and then goes through all."""
+    sampler = SequentialSampler(run.index.select(), 4)
+    with BatchReader(CropSource(run.index, sampler.selection), sampler, workers=2) as reader:
+        kept = iter(reader)
+        next(kept)
+        batches = list(reader)
+        assert next(kept, None) is None
+    assert [batch.number for batch in batches] == list(range(1, len(sampler)))
+    for batch in batches:
+        for row, image in zip(batch.rows, batch.images, strict=True):
+            np.testing.assert_array_equal(image, run.pixels[run.index.cell_ids([row])[0]][0])
+
+
+def test_interrupted_while_an_answer_comes_in(run, monkeypatch):
+    sampler = SequentialSampler(run.index.select(), 4)
+    with BatchReader(CropSource(run.index, sampler.selection), sampler, workers=2) as reader:
+        receive, calls = type(reader._workers[0]._connection).recv, []
+
+        def interrupted(connection):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return receive(connection)
+
+        monkeypatch.setattr(type(reader._workers[0]._connection), "recv", interrupted)
+        seen = []
+        with pytest.raises(KeyboardInterrupt):
+            seen.extend(reader)
+        seen += list(reader)
+    assert [batch.number for batch in seen] == list(range(len(sampler)))
+    for batch in seen:
+        for row, image in zip(batch.rows, batch.images, strict=True):
+            np.testing.assert_array_equal(image, run.pixels[run.index.cell_ids([row])[0]][0])
+
+
+def test_a_signal_to_all_processes_leaves_workers_at_work(run):
+    """A cluster's time limit: the process that trains saves its state first, and may want another batch for it."""
+    sampler = SequentialSampler(run.index.select(), 4)
+    with BatchReader(CropSource(run.index, sampler.selection), sampler, workers=2) as reader:
+        batches = iter(reader)
+        seen = [next(batches)]
+        for worker in reader._workers:
+            worker._process.send_signal(signal.SIGTERM)
+            worker._process.send_signal(signal.SIGUSR1)
+        assert len(seen + list(batches)) == len(sampler)
+
+
+def test_a_larger_batch_than_there_is_room_for_is_an_error(run):
+    sampler = SequentialSampler(run.index.select(), 4)
+    source = CropSource(run.index, sampler.selection)
+    with BatchReader(source, sampler, workers=1) as reader, pytest.raises(ValueError, match="5 images"):
+        reader._workers[0].ask(0, 5, [])

@@ -1,6 +1,9 @@
 import gc
 import json
+import os
 import pickle
+import subprocess
+import sys
 
 import google_crc32c
 import imagecodecs
@@ -9,6 +12,7 @@ import pytest
 import zarr
 from wherein.crops import blocks
 from wherein.crops.blocks import BlockArray, BlockWriter, DamagedCropsError, shard_path
+from wherein.reading.batches import SCRIPTS
 
 SHAPE = (2, 9, 7)
 
@@ -183,3 +187,18 @@ def test_bytes_are_compressed_for_reading_and_wider_types_for_size(tmp_path):
 def test_the_checksum_is_zarrs():
     assert blocks.with_checksum(b"123456789")[-4:] == (0xE3069283).to_bytes(4, "little")
     assert google_crc32c.value(b"123456789") == 0xE3069283
+
+
+def test_a_process_that_may_takes_more_files_itself():
+    code = (
+        "import resource\n"
+        "from wherein.crops import blocks\n"
+        "_, highest = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, highest))\n"
+        "blocks._allow_files()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], highest)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(SCRIPTS)})  # fmt: skip
+    now, highest = map(int, done.stdout.split())
+    assert now == (60_000 if highest == -1 else min(60_000, highest))

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from wherein.crops.resample import nearest, resample, resample_masks
@@ -50,6 +51,39 @@ def test_sizes_need_not_be_square_and_a_place_may_be_given():
     assert resample(image, (10, 6), "area", out) is out
     exact = image.reshape(2, 3, 10, 2, 6, 5).mean((3, 5))
     assert np.abs(out - exact).max() <= 0.5
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize(("shape", "size"), [((110, 640), (128, 128)), ((640, 110), (128, 128)), ((9, 31), (17, 12))])
+def test_an_axis_that_shrinks_is_averaged_where_the_other_grows(shape, size, dtype):
+    stripes = np.zeros((2, *shape), dtype)
+    (stripes if shape[1] > shape[0] else stripes.transpose(0, 2, 1))[:, :, ::4] = 200
+    noise = np.random.default_rng(0).integers(0, 200, (2, *shape)).astype(dtype)
+    for image in (stripes, noise):
+        found = resample(image, size, "area")
+        exact = image.astype(float)
+        for axis in (1, 2):
+            old, new = shape[axis - 1], size[axis - 1]
+            # between the centres of the nearest pixels; the outermost go on to the border
+            places = (np.arange(new) + 0.5) * old / new - 0.5
+            rows = overlap(old, new) if new < old else [np.interp(places, np.arange(old), unit) for unit in np.eye(old)]
+            weights = rows if new < old else np.transpose(rows)
+            exact = np.moveaxis(np.tensordot(weights, exact, (1, axis)), 0, axis)
+        assert found.dtype == image.dtype
+        assert np.abs(found - exact).max() <= (1e-2 if dtype == "float32" else 0.51)
+    if size == (128, 128):
+        assert abs(float(resample(stripes, size, "area").mean()) - 50) < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((64, 64), (24, 24)), ((24, 24), (64, 64)), ((40, 40), (40, 40)), ((40, 64), (40, 24))]
+)
+def test_otherwise_one_step_of_opencv_does(shape, size, dtype):
+    image = np.random.default_rng(1).integers(0, 200, (2, *shape)).astype(dtype)
+    flag = cv2.INTER_AREA if size[1] <= shape[1] else cv2.INTER_LINEAR
+    wanted = [cv2.resize(plane, size[::-1], interpolation=flag) for plane in image]
+    assert resample(image, size, "area").tobytes() == np.stack(wanted).tobytes()
 
 
 @pytest.mark.parametrize(("source", "size"), [(24, 8), (25, 10), (8, 24), (7, 7), (256, 100)])

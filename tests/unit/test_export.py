@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from wherein.labels import vocabulary
-from wherein.models.export import check, export_model, identifier
+from wherein.models.export import check, contents, export_model, identifier
 from wherein.models.networks.build import build
 from wherein.models.trained import save_trained
 
@@ -87,3 +87,9 @@ def test_other_weights_are_not_let_out(package):
 def test_names_of_channels():
     assert identifier("Nucleoli fibrillar center") == "nucleoli_fibrillar_center"
     assert identifier("Vesicles & (others)") == "vesicles_others"
+
+
+def test_a_network_that_tells_reagents_apart_is_not_packed_as_if_it_told_locations(package):
+    _, network = package
+    with pytest.raises(ValueError, match="predicts no location"):
+        contents(network, {"model": "net", "reagents": ["A1", "A2"]}, "")

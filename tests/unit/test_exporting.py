@@ -10,7 +10,7 @@ import anndata
 import h5py
 import numpy as np
 import pytest
-from indexed_run import indexed_run
+from indexed_run import indexed_run, store_in_8_bits
 from wherein import tables
 from wherein.crops.blocks import DamagedCropsError
 from wherein.exchange import cytoself_layout, exporting_cells, h5sc
@@ -378,10 +378,37 @@ def test_what_cannot_be_exported_is_told(run, tmp_path):
     index._read = {"full_scale": exporting_cells.pa.array([None] * index.n_fields, "float64")}
     reader = CellReader(index, rows, settings_of()["h5sc"])
     assert set(reader.full_scales(rows)) == {65535}
-    reader._stored = np.dtype(np.float32)
+    for store in index.stores.values():
+        store["dtype"] = "float32"
     with pytest.raises(ValueError, match=rf"{index.cell_ids(rows[:1])[0]}: shares of full scale are wanted"):
         next(reader.batches(rows))
     assert not (tmp_path / "out").exists()
+
+
+def test_stores_of_8_and_16_bits_are_exported_together(tmp_path):
+    """Each crop keeps its own full scale where the catalog says none."""
+    run = indexed_run(tmp_path)
+    store_in_8_bits(run, "near-0002")
+    tables.write_table(run.root / "fields.parquet", run.fields.assign(full_scale=np.nan), tables.FIELDS)
+    run.build()
+    rows, _ = choose_cells(run.index, "near", settings_of()["filters"], False)
+    for normalization, dtype in (("raw", np.uint16), ("full_scale", np.float32)):
+        reader = CellReader(run.index, rows, {**settings_of()["webdataset"], "normalization": normalization})
+        names = run.index.cell_ids(rows)
+        wanted = [{np.uint8: 255, np.uint16: 65535}[run.pixels[name][0].dtype.type] for name in names]
+        assert set(wanted) == {255, 65535}
+        assert reader.full_scales(rows).tolist() == wanted
+        assert reader.cells(rows)["full_scale"].tolist() == wanted
+        images = np.concatenate([batch.images for batch in reader.batches(rows)])
+        assert images.dtype == reader.dtype == dtype
+        for image, name, scale in zip(images, names, wanted, strict=True):
+            stored = run.pixels[name][0]
+            np.testing.assert_allclose(image, stored if normalization == "raw" else stored / scale, rtol=1e-6)
+    assert export(run, tmp_path / "out", "h5sc", h5sc__masked="none")["cells"] == len(rows)
+    with h5py.File(tmp_path / "out" / "single_cells.h5sc") as file:
+        images = file["obsm/single_cell_images"][:, -len(reader.roles) :]
+    exact = np.stack([run.pixels[name][0] / scale for name, scale in zip(names, wanted, strict=True)])
+    np.testing.assert_allclose(images, exact, atol=2**-11)
 
 
 def test_a_damaged_crop_stops_the_export_and_leaves_what_was_there(tmp_path):

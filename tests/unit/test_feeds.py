@@ -231,3 +231,31 @@ def test_a_cells_field_is_known_by_its_crops(tmp_path):
     units = images.cell_units([path], ("protein", "nucleus"), cells, None)
     np.testing.assert_allclose(units.means[0], pixels[0::2].mean(axis=(0, 2, 3))[::-1])
     np.testing.assert_allclose(units.deviations[1], pixels[1::2].std(axis=(0, 2, 3))[::-1])
+
+
+def test_a_crop_larger_than_the_network_sees_is_one_image(tmp_path):
+    path, names, _ = crops(tmp_path)
+    cells = pd.DataFrame({"unit_id": names, "full_scale": 4095.0})
+    cells[["field_id", "version"]] = [name.split(":")[0].split("@") for name in names]
+    units = images.cell_units([path], ("protein",), cells, None, 8)
+    plan = TilePlan(units, 8, 100)
+    assert sum(len(plan.rows(0, number)) for number in range(len(plan))) == len(names)
+
+
+def test_a_plan_knows_where_its_own_share_is_largest():
+    """Two processes: of twelve single tiles each has six, of three fields of four tiles one has eight."""
+    sizes = np.array([[8, 8]] * 12 + [[16, 16]] * 3)
+    units = images.Units([""] * 15, [], *(np.zeros(15, np.int64) for _ in range(2)), sizes, np.ones(15),
+                         np.zeros((15, 1)), np.ones((15, 1)), None)  # fmt: skip
+    for rank in (0, 1):
+        plan = TilePlan(units, 8, 12, (rank, 2))
+        own = [len(plan.rows(0, number)) for number in range(len(plan))]
+        assert own[plan.widest] == max(own)
+
+
+def test_nothing_to_see_needs_no_worker():
+    units = images.Units([], [], np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.ones(0),
+                         np.zeros((0, 1)), np.ones((0, 1)), None)  # fmt: skip
+    source = UnitSource(units, ("protein",), 8, "field", None, False)
+    with Pixels(units, source, TilePlan(units, 8, 4), "raw", CPU, 2) as pixels:
+        assert list(pixels.batches(0, 0)) == []

@@ -1,6 +1,9 @@
 """Crops made elsewhere: every format, and what is wrong with the files of people."""
 
+import errno
 import json
+import os
+import resource
 
 import imagecodecs
 import numpy as np
@@ -10,7 +13,9 @@ import tifffile
 from crops_source import config_of, imported, run_catalog, write_table_of
 from wherein.crops.ledger import measure_intensities, measure_shapes
 from wherein.crops.store import verify
-from wherein.exchange.crop_table import span
+from wherein.decoders.image import UnreadableImage
+from wherein.exchange import arrays
+from wherein.exchange.crop_table import Part, span
 from wherein.exchange.measures import masks_of, measure_crops, nearest_label
 from wherein.settings import ConfigError, check_config
 from wherein.sources.table import TableError
@@ -413,7 +418,6 @@ def test_models_of_cells_describe_imported_crops(tmp_path, kind):
 
 
 def test_a_sheet_of_crops_stands_in_for_the_field(tmp_path):
-    from wherein.readers import UnreadableImage
     from wherein.views.examples import FieldImages
 
     crops = pixels((40, 2, 8, 8))
@@ -473,3 +477,112 @@ def test_a_row_for_each_crop_keeps_the_order_of_the_table(tmp_path):
     stored = found.crops[0].images(range(151))[:, 0]
     np.testing.assert_array_equal(stored[[*range(70), *range(71, 151)]], crops[order])
     np.testing.assert_array_equal(stored[70, 1:7], crops[0, :6])
+
+
+@pytest.fixture
+def few_descriptors():
+    """A limit of open files that 200 mapped ones would break, beside those that are open now."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_more_files_than_a_process_may_open(tmp_path, few_descriptors, monkeypatch):
+    crops = pixels((200, 8, 8))
+    paths = [str(tmp_path / f"{number}.npy") for number in range(len(crops))]
+    for path, crop in zip(paths, crops, strict=True):
+        np.save(path, crop)
+    files = arrays.ArrayFiles()
+    for number, path in enumerate(paths):
+        np.testing.assert_array_equal(files.crops(Part(0, "protein", path, None, None, "YX", None))[0], crops[number])
+    assert len(files._open) == arrays.CACHE_FILES
+    # without the bound the process runs out, and that is no fault of the files
+    monkeypatch.setattr(arrays, "CACHE_FILES", 1000)
+    files = arrays.ArrayFiles()
+    with pytest.raises(OSError, match="Too many open files"):
+        [files.crops(Part(0, "protein", path, None, None, "YX", None)) for path in paths]
+
+
+def test_crops_that_wait_for_others_hold_no_file_open(tmp_path, few_descriptors):
+    crops = pixels((150, 2, 8, 8))
+    for number, crop in enumerate(crops):
+        for name, plane in zip(("nuc", "pro"), crop, strict=True):
+            np.save(tmp_path / f"{number}_{name}.npy", plane)
+    write_table_of(tmp_path, [{"field_id": "f", "cell": number} for number in range(len(crops))])
+    roles = {"protein": {"path": "{cell}_pro.npy"}, "nucleus": {"path": "{cell}_nuc.npy"}}
+    found = imported(tmp_path, axes="YX", roles=roles)
+    assert ledger_of(found) == ["kept"] * len(crops)
+    np.testing.assert_array_equal(found.crops[0].images(range(len(crops))), crops)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_the_process_lacks_is_no_reason_of_a_file(tmp_path, monkeypatch, number):
+    np.save(tmp_path / "a.npy", pixels((8, 8)))
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(arrays.np, "load", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        arrays.read_array(str(tmp_path / "a.npy"))
+    number = errno.EIO
+    with pytest.raises(UnreadableImage, match="cannot be decoded") as told:
+        arrays.read_array(str(tmp_path / "a.npy"))
+    assert told.value.reason == "corrupt"
+
+
+def test_the_bytes_of_kept_files_are_bounded_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "CACHE_BYTES", 300)
+    files = arrays.ArrayFiles()
+    for number in [0, 1, 2, 0, 3, 3, 4, 1]:
+        path = tmp_path / f"{number}.npy"
+        np.save(path, np.full((1, 100 + number), number, np.uint8))
+        files.crops(Part(0, "protein", str(path), None, None, "YX", None))
+        kept = sum(array.nbytes for array, _ in files._open.values())
+        assert files._bytes == kept <= 300
+    assert [os.path.basename(path) for path, *_ in files._open] == ["4.npy", "1.npy"]
+
+
+def write_series(path, images):
+    with tifffile.TiffWriter(path) as tiff:
+        for image in images:
+            tiff.write(image, metadata={"axes": "CYX"[-image.ndim :]})
+
+
+@pytest.mark.parametrize("axes", ["NCYX", "CNYX"])
+def test_the_images_of_a_tiff_of_several_are_its_crops(tmp_path, axes):
+    crops = pixels((4, 2, 16, 12))
+    write_series(tmp_path / "all.tif", crops)
+    write_table_of(tmp_path, [{"file": "all.tif"}])
+    found = imported(tmp_path, axes=axes, roles=TWO)
+    assert ledger_of(found) == ["kept"] * 4
+    np.testing.assert_array_equal(found.crops[0].images(range(4))[:, :, :, 2:14], crops)
+
+
+@pytest.mark.parametrize(
+    ("images", "axes", "says"),
+    [
+        ([pixels((8, 8))] * 3, "YX", r"holds 3 images \(series\), but the axes YX are of one"),
+        ([pixels((8, 8)), pixels((8, 9))], "NYX", r"holds 2 images \(series\) of 8 x 8 uint16, 8 x 9 uint16;"),
+        ([pixels((8, 8)), pixels((8, 8), np.uint8)], "NYX", r"holds 2 images \(series\) of 8 x 8 uint16, 8 x 8 uint8;"),
+        ([pixels((2, 8, 8))] * 3, "NYX", r"holds 3 images \(series\) of 2 x 8 x 8 uint16; for the axes NYX each has"),
+    ],
+)
+def test_images_of_a_tiff_that_are_no_crops_are_counted_in_the_reason(tmp_path, images, axes, says):
+    write_series(tmp_path / "a.tif", images)
+    with pytest.raises(UnreadableImage, match=says) as told:
+        arrays.read_array(str(tmp_path / "a.tif"), None, axes)
+    assert told.value.reason == "unsupported_format"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_distances_that_are_not_finite_are_a_reason(tmp_path, value):
+    distance = pixels((3, 8, 8), np.float32)
+    distance[1, 2, 3] = value
+    np.save(tmp_path / "a.npy", pixels((3, 8, 8)))
+    np.save(tmp_path / "a_nucdist.npy", distance)
+    write_table_of(tmp_path, [{"file": "a.npy", "near": "a_nucdist.npy"}])
+    found = imported(tmp_path, axes="NYX", roles=ONE, nucleus_distance={"path": "{near}"})
+    assert ledger_of(found) == ["kept", "not_finite", "kept"]
+    assert np.isfinite(found.crops[0].nucleus_distance([0, 1])).all()

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 from wherein.models.learned import (
@@ -11,6 +12,8 @@ from wherein.models.learned import (
 from wherein.models.networks.registry import NETWORKS
 from wherein.reading.normalization import COMPETITION_MEAN
 from wherein.settings import ConfigError, check_config, missing_roles
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NET = {"kind": "gapnet-pl", "level": "field", "training": {}}
 
@@ -86,6 +89,15 @@ def test_how_a_model_predicts_trains_nothing_anew():
     longer = checked(net={**NET, "training": {"epochs": 31}})["models"]["net"]
     assert training_settings(longer) != training_settings(before)
     assert table_settings(longer) == table_settings(before)
+    saved_often = checked(net={**NET, "training": {"checkpoint_minutes": 1}})["models"]["net"]
+    assert training_settings(saved_often) == training_settings(before)
+
+
+def test_neither_the_device_nor_a_curators_word_is_a_parameter_of_training():
+    rules = (ROOT / "workflow/rules/train.smk").read_text()
+    table, train = (rules.split(f"rule {name}:")[1].split("\nrule ")[0] for name in ("training_table", "train"))
+    assert "device=" not in train
+    assert "relabelled" not in table
 
 
 @pytest.mark.parametrize("kind", list(NETWORKS))

@@ -207,3 +207,12 @@ def test_a_curators_word_stands_over_every_reason():
     assert len(notes) == 2
     assert "a@v:9" in notes[1]
     assert frame["reason"].tolist() == ["kept", "border", "no_cell"]
+    assert notes[0] == "Ada says keep of a@v:3, but it is a nucleus without a cell"
+
+
+@pytest.mark.parametrize("reason", ["unreadable", "not_finite", "empty_mask"])
+def test_nobody_can_keep_a_crop_with_a_fault_and_the_note_names_it(reason):
+    frame = pd.DataFrame({"cell_id": ["a@v:1"], "status": ["rejected"], "reason": [reason], "area_um2": [np.nan]})
+    found, notes = apply_overrides(frame, [["cell", "a@v:1", "keep", "", "Ada", "why not"]])
+    assert found["reason"].tolist() == [reason]
+    assert notes == [f"Ada says keep of a@v:1, but {CELL_REASONS[reason]}"]

@@ -24,7 +24,7 @@ INFER = {"tiles": "mean", "test_time": "none", "precision": "fp32", "batch": 5}
 
 def settings(kind="gapnet-pl", side=32, **training):
     model = {"kind": kind, "level": "field", "tile_px": side, "normalization": "rumetshofer2019",
-             "training": {"epochs": 3, "batch": 4, "checkpoint_minutes": 0, "vocabulary": "yeast17",
+             "training": {"epochs": 3, "batch": 4, "vocabulary": "yeast17",
                           **training}}  # fmt: skip
     config = {"sources": {"s": {"kind": "simulated"}}, "models": {"m": model}}
     check_config(config)
@@ -57,7 +57,8 @@ def train(data, folder, own, teacher=()):
     folder.mkdir(exist_ok=True)
     train_model(
         model="m", table=str(data / "table.parquet"), stores=[str(data / "s-0001.zarr")], teacher=list(teacher),
-        settings=own, device="cpu", threads=1, state=str(folder / "state"), weights=str(folder / "weights.pt"),
+        settings=own, device="cpu", threads=1, checkpoint_minutes=0, state=str(folder / "state"),
+        weights=str(folder / "weights.pt"),
         history=str(folder / "history.csv"), thresholds=str(folder / "thresholds.tsv"), card=str(folder / "card.md"),
         summary=str(folder / "summary.json"),
     )  # fmt: skip

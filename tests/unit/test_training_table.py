@@ -121,13 +121,13 @@ def test_cells_are_units_too(tmp_path):
 def test_only_genes_that_training_never_saw_are_scored(tmp_path):
     run(tmp_path)
     units = pd.DataFrame({
-        "field_id": ["f0", "f2", "new", "more", "f23", "f0"],
-        "version": ["v", "v", "v", "v", "v", "later"],
-        "gene_group": ["G0", "G1", "NEW", "G2", "control", "G0"],
-        "fold": [0.0, 1.0, 0.0, 0.0, 0.0, np.nan],
+        "field_id": ["f0", "f2", "new", "more", "f23", "f0", "joined"],
+        "version": ["v", "v", "v", "v", "v", "later", "v"],
+        "gene_group": ["G0", "G1", "NEW", "G2", "control", "G0", "G0/G2"],
+        "fold": [0.0, 1.0, 0.0, 0.0, 0.0, np.nan, 0.0],
     })  # fmt: skip
     keep, notes = unseen(units, [str(tmp_path / "table.parquet")])
     # a test gene; a validation gene; a new gene in the test fold; a trained gene that moved; a control that training
-    # saw; a field without a fold
-    assert keep.tolist() == [True, False, True, False, False, False]
+    # saw; a field without a fold; a test gene that a later release joins to a trained one
+    assert keep.tolist() == [True, False, True, False, False, False, False]
     assert "2 units" in notes[0]

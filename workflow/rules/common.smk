@@ -25,6 +25,7 @@ from wherein.models.learned import (
     is_ensemble,
     is_learned,
     networks_of,
+    predicts,
     table_settings,
     training_settings,
 )
@@ -329,6 +330,12 @@ def trained(pattern):
         return [pattern.format(model=model) for model in known if shards(model)]
 
     return paths
+
+
+def packages(wildcards):
+    """An input: a package of every network that is trained here and tells locations."""
+    known = [model for model, settings in config["models"].items() if is_learned(settings) and predicts(settings)]
+    return [f"results/models/{model}/bioimageio.zip" for model in known if shards(model)]
 
 
 def frozen_shards(model):

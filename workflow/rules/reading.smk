@@ -32,6 +32,7 @@ rule index_crops:
 
 rule crop_statistics:
     input:
+        fields="results/catalog/fields.parquet",
         cells=per_shard("results/cells/{shard}.parquet"),
         crops=per_shard("results/crops/{shard}.zarr"),
     output:

@@ -48,7 +48,7 @@ rule all_train:
 
 rule all_packages:
     input:
-        trained("results/models/{model}/bioimageio.zip"),
+        packages,
 
 
 rule all_export:

@@ -54,7 +54,6 @@ rule training_table:
     params:
         level=model_level,
         settings=model_table,
-        relabelled=relabelled_cells(config["overrides"]),
         code=code_digest("training_table"),
     message:
         "Writing what {wildcards.model} learns from"
@@ -89,7 +88,6 @@ rule train:
         gpu=gpus_of,
     params:
         settings=model_training,
-        device=config["device"],
         state="results/models/{model}/state",
         code=code_digest("train"),
         network_code=model_code,

@@ -8,6 +8,7 @@ if __name__ == "__main__":
     from wherein.reading.statistics import statistics_run
 
     statistics_run(
+        fields=snakemake.input.fields,
         crops=snakemake.input.crops,
         cells=snakemake.input.cells,
         statistics=snakemake.output.statistics,

@@ -13,8 +13,10 @@ if __name__ == "__main__":
         stores=snakemake.input.stores,
         teacher=snakemake.input.get("teacher") or [],
         settings=snakemake.params.settings,
-        device=snakemake.params.device,
+        # no parameters of the rule: neither another machine nor another time between saves trains anew
+        device=snakemake.config["device"],
         threads=snakemake.threads,
+        checkpoint_minutes=snakemake.config["models"][snakemake.wildcards.model]["training"]["checkpoint_minutes"],
         state=snakemake.params.state,
         weights=snakemake.output.weights,
         history=snakemake.output.history,

@@ -6,6 +6,7 @@ if __name__ == "__main__":
     open_log(snakemake.log[0])
 
     from wherein.models.training_table import make_training_table
+    from wherein.overrides import relabelled_cells
 
     make_training_table(
         model=snakemake.wildcards.model,
@@ -16,7 +17,8 @@ if __name__ == "__main__":
         cells=snakemake.input.cells,
         level=snakemake.params.level,
         settings=snakemake.params.settings,
-        relabelled=snakemake.params.relabelled,
+        # no parameter of the rule: a curator's word does not make the table anew
+        relabelled=relabelled_cells(snakemake.config["overrides"]),
         table=snakemake.output.table,
         shards=snakemake.output.shards,
         summary=snakemake.output.summary,

@@ -10,6 +10,8 @@ times its size; both are below 0.6 of what HDF5's lzf makes of the same in float
 is not. Of 16 bits (2 x 128 x 128), whose lowest are noise, lz4 saves 3 % where zstd saves 23 %.
 """
 
+import contextlib
+import functools
 import json
 import mmap
 import resource
@@ -311,9 +313,20 @@ _opened: deque[tuple["weakref.ref[BlockArray]", int]] = deque()
 """Files that this process has mapped, the oldest first."""
 
 
+@functools.cache
+def _allow_files() -> None:
+    """Let this process open more files: the usual 1,024 serve some 250 shards, and it may take more itself."""
+    allowed, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_OPEN if highest == resource.RLIM_INFINITY else min(2 * MOST_OPEN, highest)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, highest))
+
+
 def _make_room(array: BlockArray, shard: int) -> None:
     """Note a file that was mapped, and let the oldest go where there are too many: each holds a file descriptor."""
     _opened.append((weakref.ref(array), shard))
+    _allow_files()
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 2)
     while len(_opened) > most:

@@ -11,6 +11,9 @@ from scipy import ndimage
 from wherein.crops.window import window_corner
 from wherein.reasons import CELL_REASONS, KEPT, REJECTED
 
+FAULTS = ("unreadable", "not_finite", "empty_mask")
+"""Reasons of crops made elsewhere that no word can keep: there are no pixels, or nothing to measure."""
+
 
 def measure_shapes(
     nucleus: np.ndarray, cell: np.ndarray, pixel_size_um: float, window_px: int, centre: str
@@ -167,7 +170,8 @@ def apply_overrides(frame: pd.DataFrame, overrides: Iterable[Sequence[str]]) -> 
 
     Returns:
         A copy with the column override (`who: why`, or null), and a sentence for each word that could not be
-        followed: a cell that is not there, or a nucleus without a cell, of which there is nothing to keep.
+        followed: a cell that is not there, a nucleus without a cell, or a crop with one of FAULTS, of which there is
+        nothing to keep.
     """
     frame = frame.assign(override=None)
     rows = {cell_id: row for row, cell_id in zip(frame.index, frame["cell_id"], strict=True)}
@@ -181,7 +185,9 @@ def apply_overrides(frame: pd.DataFrame, overrides: Iterable[Sequence[str]]) -> 
         if action == "reject":
             frame.loc[row, ["status", "reason"]] = [REJECTED, "overridden"]
         elif np.isnan(frame.at[row, "area_um2"]):
-            notes.append(f"{who} says keep of {cell_id}, but it is a nucleus without a cell")
+            reason = frame.at[row, "reason"]
+            fault = CELL_REASONS[reason] if reason in FAULTS else "it is a nucleus without a cell"
+            notes.append(f"{who} says keep of {cell_id}, but {fault}")
         else:
             frame.loc[row, ["status", "reason"]] = [KEPT, KEPT]
     return frame, notes

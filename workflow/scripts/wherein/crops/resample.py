@@ -5,8 +5,8 @@ import numpy as np
 
 METHODS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 """Ways to resample an image: `area` takes the mean over the area under each new pixel (which is anti-aliasing; linear
-between pixels where the grid gets finer), `linear` the value at its centre, between the nearest pixels and without
-anti-aliasing. Masks always take the nearest pixel."""
+between pixels along an axis where the grid gets finer), `linear` the value at its centre, between the nearest pixels
+and without anti-aliasing. Masks always take the nearest pixel."""
 
 DIRECT = ("uint8", "uint16", "int16", "float32", "float64")
 """Data types that OpenCV resamples, rounding to the nearest."""
@@ -27,15 +27,20 @@ def resample(image: np.ndarray, size: tuple[int, int], method: str, out: np.ndar
     if out is None:
         out = np.empty((*image.shape[:-2], *size), image.dtype)
     # made smaller, `area` is exact for any factor; OpenCV's own way to enlarge by area is the nearest pixel
-    shrinks = size[0] <= image.shape[-2] and size[1] <= image.shape[-1]
-    flag = METHODS[method] if shrinks else cv2.INTER_LINEAR
+    smaller = tuple(min(old, new) for old, new in zip(image.shape[-2:], size, strict=True))
+    flag = METHODS[method] if smaller == size else cv2.INTER_LINEAR
+    # where one axis shrinks and the other grows, OpenCV would take single pixels along both
+    in_two_steps = method == "area" and smaller not in (size, image.shape[-2:])
     planes = image if image.ndim == 3 else image.reshape(-1, *image.shape[-2:])
-    direct = image.dtype.name in DIRECT
+    direct = image.dtype.name in DIRECT and not in_two_steps
     for plane, place in zip(planes, out.reshape(-1, *size), strict=True):
         if direct:
             cv2.resize(plane, size[::-1], dst=place, interpolation=flag)
         else:
-            exact = cv2.resize(plane.astype(np.float64), size[::-1], interpolation=flag)
+            exact = plane.astype(np.float64)
+            if in_two_steps:
+                exact = cv2.resize(exact, smaller[::-1], interpolation=cv2.INTER_AREA)
+            exact = cv2.resize(exact, size[::-1], interpolation=flag)
             place[:] = exact if np.issubdtype(image.dtype, np.floating) else _rounded(exact, image.dtype)
     return out
 

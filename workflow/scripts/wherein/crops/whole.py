@@ -40,7 +40,8 @@ class WholeCell(NamedTuple):
             alone: whether all that is not the cell becomes 0 first.
 
         Returns:
-            image: (C, size_px, size_px), area means in the source's type.
+            image: (C, size_px, size_px) in the source's type, area means along a side that shrinks, linear along
+                one that grows.
             masks: (2, size_px, size_px) uint8, the value under each pixel's centre.
         """
         image = resample(self.alone() if alone else self.image, (size_px, size_px), "area")

@@ -1,5 +1,6 @@
 """Arrays of crops in files: npy, npz, TIFF and PNG, read by the axes that the configuration declares."""
 
+import errno
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,12 +20,19 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CACHE_BYTES = 2**29
 """Most bytes of unpacked files that are kept for the next row of the table, beside the latest."""
 
+CACHE_FILES = 64
+"""Most files that are kept: a mapped one holds a file descriptor, of which systems give a process 256 or 1,024."""
+
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of a process that has run out of files or memory; they say nothing of the file that it wanted."""
+
 
 class ArrayFiles:
     """Files of crops, each opened once for as long as there is room."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, str | None], tuple[np.ndarray, str | None]] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str | None, str], tuple[np.ndarray, str | None]] = OrderedDict()
+        self._bytes = 0
 
     def crops(self, part: Part) -> np.ndarray:
         """Crops of one part of a table's row.
@@ -38,53 +46,62 @@ class ArrayFiles:
 
         Raises:
             UnreadableImage: `no_address`, `missing_file`, `corrupt`, `missing_channel` or `unsupported_format`.
+            OSError: this process may open no more files, or has no memory left.
         """
         if not part.path:
             raise UnreadableImage("no_address", f"the table names no file for {part.part}")
-        array, known_axes = self._array(part.path, part.key)
+        array, known_axes = self._array(part.path, part.key, part.axes)
         return select(array, part, known_axes)
 
-    def _array(self, path: str, key: str | None) -> tuple[np.ndarray, str | None]:
-        found = self._open.get((path, key))
+    def _array(self, *what: Any) -> tuple[np.ndarray, str | None]:
+        found = self._open.get(what)
         if found is None:
-            found = self._open[path, key] = read_array(path, key)
-        self._open.move_to_end((path, key))
-        while len(self._open) > 1 and sum(array.nbytes for array, _ in self._open.values()) > CACHE_BYTES:
-            self._open.popitem(last=False)
+            found = self._open[what] = read_array(*what)
+            self._bytes += found[0].nbytes
+        self._open.move_to_end(what)
+        while len(self._open) > 1 and (self._bytes > CACHE_BYTES or len(self._open) > CACHE_FILES):
+            _, (oldest, _) = self._open.popitem(last=False)
+            self._bytes -= oldest.nbytes
         return found
 
 
-def read_array(path: str, key: str | None = None) -> tuple[np.ndarray, str | None]:
+def read_array(path: str, key: str | None = None, axes: str = "") -> tuple[np.ndarray, str | None]:
     """Open the array of a file.
 
     Args:
         path: npy (mapped, not read), npz, TIFF or PNG.
         key: name of the array in an npz; None for its only one.
+        axes: that are declared for it; where N is among them, the images of a TIFF of several are the crops.
 
     Returns:
         The array as it is in the file, and its axes where the file declares them (else None).
 
     Raises:
         UnreadableImage: `missing_file`, `corrupt`, `missing_channel` or `unsupported_format`.
+        OSError: this process may open no more files, or has no memory left.
     """
     try:
         with open(path, "rb") as file:
             start = file.read(8)
     except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise
         raise UnreadableImage("missing_file", f"{path} cannot be opened: {error.strerror}") from error
     reader = _reader(start, path)
     try:
-        return reader(path, key)
+        return reader(path, key, axes)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+            raise
         # numpy's words for arrays of Python objects, which may run code when they are read
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UnreadableImage("unsupported_format", f"{path} holds Python objects; save numbers") from error
         raise UnreadableImage("corrupt", f"{path} cannot be decoded: {error}") from error
 
 
-def _reader(start: bytes, path: str) -> Callable[[str, str | None], tuple[np.ndarray, str | None]]:
+def _reader(start: bytes, path: str) -> Callable[[str, str | None, str], tuple[np.ndarray, str | None]]:
     if start.startswith(NPY[:6]):
         return _read_npy
     if start.startswith(ZIP):
@@ -100,11 +117,11 @@ def _reader(start: bytes, path: str) -> Callable[[str, str | None], tuple[np.nda
     )
 
 
-def _read_npy(path: str, _key: str | None) -> tuple[np.ndarray, None]:
+def _read_npy(path: str, _key: str | None, _axes: str) -> tuple[np.ndarray, None]:
     return np.load(path, mmap_mode="r", allow_pickle=False), None
 
 
-def _read_npz(path: str, key: str | None) -> tuple[np.ndarray, None]:
+def _read_npz(path: str, key: str | None, _axes: str) -> tuple[np.ndarray, None]:
     with zipfile.ZipFile(path) as packed:
         names = [name.removesuffix(".npy") for name in packed.namelist()]
     if key is None and len(names) != 1:
@@ -117,13 +134,30 @@ def _read_npz(path: str, key: str | None) -> tuple[np.ndarray, None]:
         return arrays[names[0] if key is None else key], None
 
 
-def _read_tiff(path: str, _key: str | None) -> tuple[np.ndarray, str | None]:
+def _read_tiff(path: str, _key: str | None, axes: str) -> tuple[np.ndarray, str | None]:
     with tifffile.TiffFile(path) as tiff:
-        series: Any = tiff.series[0]
-        return series.asarray(), series.axes.replace("S", "C")
+        series: list[Any] = list(tiff.series)
+        own = series[0].axes.replace("S", "C")
+        # the second image of an LSM is a thumbnail
+        if len(series) == 1 or tiff.is_lsm:
+            return series[0].asarray(), own
+        found = f"{path} holds {len(series)} images (series)"
+        if "N" not in axes:
+            raise UnreadableImage(
+                "unsupported_format", f"{found}, but the axes {axes} are of one: keep one, or declare axes with N"
+            )
+        forms = {(one.axes, one.shape, one.dtype) for one in series}
+        if len(forms) > 1 or len(own) != len(axes) - 1:
+            each = ", ".join(sorted({f"{' x '.join(map(str, shape))} {dtype}" for _, shape, dtype in forms})[:3])
+            raise UnreadableImage(
+                "unsupported_format",
+                f"{found} of {each}; for the axes {axes} each has to be one crop, all of one shape and type",
+            )
+        place = axes.index("N")
+        return np.stack([one.asarray() for one in series], axis=place), f"{own[:place]}N{own[place:]}"
 
 
-def _read_png(path: str, _key: str | None) -> tuple[np.ndarray, str]:
+def _read_png(path: str, _key: str | None, _axes: str) -> tuple[np.ndarray, str]:
     with open(path, "rb") as file:
         image = imagecodecs.png_decode(file.read())
     return image, "YXC"[: image.ndim]

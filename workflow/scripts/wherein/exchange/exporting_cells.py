@@ -21,7 +21,7 @@ TOLD = (
     *("exceeds_window", "padded", "area_um2", "nucleus_area_um2", "full_scale", "pixel_size_um"),
 )
 """What is told of every exported cell: columns of the index (docs/formats.md). `pixel_size_um` is that of the exported
-image, `full_scale` the highest of the images' type where the source does not say it."""
+image, `full_scale` the highest of the stored crop's type where the source does not say it."""
 
 LISTS = ("genes", "ensembl_ids", "labels")
 
@@ -149,7 +149,7 @@ class CellReader:
     Attributes:
         roles: channels, in order.
         size_px: side of an image.
-        dtype: type of the images.
+        dtype: type of the images; for `raw` one that holds the intensities of all stores.
 
     Raises:
         CropIndexError: stores differ in what the settings do not make equal, or lack a role.
@@ -196,8 +196,13 @@ class CellReader:
         """Highest intensity that some cells' images could have: (n,) float64; NaN for fractions of unknown scale."""
         known = self._index.of_field("full_scale").to_numpy(zero_copy_only=False)
         scales = np.asarray(known, np.float64)[self._index.field_of(rows)]
-        highest = np.iinfo(self._stored).max if self._stored.kind in "ui" else np.nan
-        return np.where(np.isnan(scales), highest, scales)
+        codes, names, _ = self._index.places(rows)
+        highest = np.full(len(names), np.nan)
+        for code in np.unique(codes):
+            stored = np.dtype(self._index.stores[names[code]]["dtype"])
+            if stored.kind in "ui":
+                highest[code] = np.iinfo(stored).max
+        return np.where(np.isnan(scales), highest[codes], scales)
 
     def cells(self, rows: np.ndarray) -> pd.DataFrame:
         """What is told of some cells: n rows of TOLD. Takes a time that grows with the run's fields, too."""

@@ -150,7 +150,7 @@ def _batches(work: _Work, entries: Sequence[Entry]) -> Iterator[dict[str, np.nda
 
     def together() -> Iterator[dict[str, np.ndarray]]:
         if waiting:
-            yield {name: np.concatenate([_native(part[name]) for part in waiting]) for name in waiting[0]}
+            yield {name: np.concatenate([part[name] for part in waiting]) for name in waiting[0]}
             waiting.clear()
 
     for entry in entries:
@@ -162,7 +162,8 @@ def _batches(work: _Work, entries: Sequence[Entry]) -> Iterator[dict[str, np.nda
             continue
         crops = next(iter(found.values()))
         for start in range(0, len(crops), CROPS_AT_ONCE):
-            part = {name: array[start : start + CROPS_AT_ONCE] for name, array in found.items()}
+            # copies: a view of what waits would keep its mapped file open
+            part = {name: _native(array[start : start + CROPS_AT_ONCE]) for name, array in found.items()}
             count = sum(len(next(iter(before.values()))) for before in waiting)
             if waiting and (_like(waiting[0]) != _like(part) or count + len(next(iter(part.values()))) > CROPS_AT_ONCE):
                 yield from together()
@@ -181,7 +182,7 @@ def _import_crops(work: _Work, key: Key, label: int, part: dict[str, np.ndarray]
     shape = images[work.roles[0]].shape
     distance = part.get(DISTANCE)
     masks = masks_of(shape, part.get(CELL_MASK), part.get(NUCLEUS_MASK), distance)
-    frame = measure_crops(images, masks, work.pixel_size_um, CELL_MASK in part)
+    frame = measure_crops(images, masks, work.pixel_size_um, CELL_MASK in part, distance)
     frame["padded"] = shape[1:] != (work.side, work.side)
     frame = _decided(work, key, label, frame)
     pixels = np.stack([images[role] for role in work.roles], axis=1)
@@ -248,7 +249,7 @@ def _placed(crops: np.ndarray, side: int, around: Literal["constant", "edge"] = 
 
 def _native(array: np.ndarray) -> np.ndarray:
     """Pixels of a mapped file in memory, in the machine's byte order."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
 def _attributes(work: _Work) -> dict[str, Any]:

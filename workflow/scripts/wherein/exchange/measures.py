@@ -65,7 +65,13 @@ def _covering(labels: np.ndarray, cell: np.ndarray) -> float:
     return numbers[counts.argmax()] if len(numbers) else 0
 
 
-def measure_crops(images: dict[str, np.ndarray], masks: np.ndarray, pixel_size_um: float, given: bool) -> pd.DataFrame:
+def measure_crops(
+    images: dict[str, np.ndarray],
+    masks: np.ndarray,
+    pixel_size_um: float,
+    given: bool,
+    distance: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Measure each crop as the ledger has it; coordinates are those of the crop itself.
 
     Args:
@@ -74,6 +80,7 @@ def measure_crops(images: dict[str, np.ndarray], masks: np.ndarray, pixel_size_u
         pixel_size_um: micrometres a pixel.
         given: whether the cell's mask came with the crop; what touches the edge of such a crop is taken to go on
             beyond it.
+        distance: (N, H, W) distances to the nuclear boundary that came with the crops; they have to be finite too.
 
     Returns:
         One row a crop: the ledger's columns from `y` to the intensities, `exceeds_window` among them, and `fault`
@@ -102,7 +109,7 @@ def measure_crops(images: dict[str, np.ndarray], masks: np.ndarray, pixel_size_u
     frame["exceeds_window"] = (cell & edge).any((1, 2)) & given
     frame["n_nuclei"] = [cv2.connectedComponents(one.astype(np.uint8))[0] - 1 for one in nucleus]
     finite = np.ones(len(masks), bool)
-    for image in images.values():
+    for image in (*images.values(), *(() if distance is None else (distance,))):
         if image.dtype.kind == "f":
             finite &= np.isfinite(image).all((1, 2))
     frame["fault"] = np.where(~finite, NOT_FINITE, np.where(area == 0, EMPTY_MASK, None))

@@ -37,7 +37,8 @@ def read_mosaic(entries: Sequence[Entry], most: int = MOST) -> dict[str, np.ndar
             wrong = wrong or error
             continue
         count = min(len(next(iter(found.values()))), most - len(crops))
-        crops += [{role: array[row] for role, array in found.items()} for row in range(count)]
+        # copies: views would keep every mapped file open
+        crops += [{role: np.array(array[row]) for role, array in found.items()} for row in range(count)]
         if len(crops) == most:
             break
     if not crops:

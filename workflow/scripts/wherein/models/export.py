@@ -77,8 +77,14 @@ def contents(network: nn.Module, about: Mapping[str, Any], card: str) -> dict[st
         card: Markdown.
 
     Raises:
+        ValueError: the network predicts no location.
         RuntimeError: the weights of the package do not answer as the network does.
     """
+    if "reagents" in about:
+        raise ValueError(
+            f"{about['model']} was trained to tell reagents apart and predicts no location: there is nothing to pack. "
+            "Its vectors are in results/embeddings"
+        )
     shape = (1, len(about["inputs"]), about["side_px"], about["side_px"])
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     answer = Answer(network).eval()

@@ -108,6 +108,7 @@ class TilePlan:
     Attributes:
         epoch, batch: the place in the epochs.
         groups: for each batch the numbers of its units, those of other processes included.
+        widest: the batch of which this process has the most tiles.
     """
 
     def __init__(self, units: Units, side: int, batch: int, share: tuple[int, int] = (0, 1)) -> None:
@@ -124,6 +125,9 @@ class TilePlan:
             self.groups += [alike[start : start + step] for start in range(0, len(alike), step)]
         # the largest batch first: who decodes ahead makes room for that (`wherein.reading.batches`)
         self.groups.sort(key=lambda group: -len(group) * int(counts[group[0]]))
+        # of this process's share: one tile more in a later batch is more than it has of the first
+        own = [len(group[share[0] :: share[1]]) * int(counts[group[0]]) for group in self.groups]
+        self.widest = int(np.argmax(own)) if own else 0
 
     def __len__(self) -> int:
         """Batches."""

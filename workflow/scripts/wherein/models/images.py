@@ -117,6 +117,7 @@ def cell_units(
     roles: Sequence[str],
     cells: pd.DataFrame,
     pixel_size_um: float | None,
+    side_px: int | None = None,
 ) -> Units:
     """Cells of some crop stores.
 
@@ -128,6 +129,8 @@ def cell_units(
         roles: channels, in order.
         cells: unit_id, field_id, version, full_scale of the cells, in order.
         pixel_size_um: micrometres a pixel to bring crops to; None for the stores' own.
+        side_px: side of what a network sees, the middle of a larger crop: it is one image, not several tiles. None for
+            whole crops.
 
     Raises:
         ValueError: a cell is in no store, or a store lacks a role.
@@ -141,7 +144,7 @@ def cell_units(
         )
     found = np.array([places[name] for name in cells["unit_id"]], np.int64).reshape(-1, 2)
     views = [store.view(pixel_size_um) if len(store) else store for store in stores]
-    sides = np.array([view.window_px for view in views], np.int64)
+    sides = np.array([min(view.window_px, side_px or view.window_px) for view in views], np.int64)
     means, deviations = (np.zeros((len(cells), len(roles))) for _ in range(2))
     for rows in cells.reset_index(drop=True).groupby(["field_id", "version"], sort=False).indices.values():
         number = int(found[rows[0], 0])

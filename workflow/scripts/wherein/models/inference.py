@@ -86,7 +86,7 @@ def embed_network(
         place = choose_device(device)
         rows = cell_rows(cells, fields, shard) if about["level"] == "cell" else field_rows(qc)
         units = (
-            images.cell_units([store], about["inputs"], rows, about["pixel_size_um"])
+            images.cell_units([store], about["inputs"], rows, about["pixel_size_um"], about["side_px"])
             if about["level"] == "cell"
             else images.field_units([store], about["inputs"], rows["unit_id"].tolist())
         )

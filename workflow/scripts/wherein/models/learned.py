@@ -29,6 +29,10 @@ SINGLE_TARGET = ("arcface", "cross_entropy")
 """Losses of exactly one class a unit."""
 
 
+UNRELATED = ("checkpoint_minutes",)
+"""Keys of `training` that change nothing of what a training gives."""
+
+
 class LearnedError(ValueError):
     """The configuration of a model that is trained here is wrong."""
 
@@ -52,7 +56,8 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the weights of a model depend on: not how it predicts later."""
     name = settings["normalization"] or NETWORKS[settings["kind"]].normalization
     data = {key: settings[key] for key in DATA_KEYS} | {"normalization": name}
-    return {**data, "grid": grid_of(settings).name, "training": dict(settings["training"])}
+    training = {key: value for key, value in settings["training"].items() if key not in UNRELATED}
+    return {**data, "grid": grid_of(settings).name, "training": training}
 
 
 def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def train_model(
     settings: Mapping[str, Any],
     device: str,
     threads: int,
+    checkpoint_minutes: float,
     state: str,
     weights: str,
     history: str,
@@ -81,6 +82,8 @@ def train_model(
         settings: `wherein.models.learned.training_settings`.
         device: `auto`, `cuda` or `cpu`.
         threads: of the processor.
+        checkpoint_minutes: minutes between two states that are saved; no part of `settings`, since a training goes on
+            from a state whatever they are.
         state: folder of what trainings go on from.
         weights: the network to write.
         history: CSV of the epochs to write.
@@ -117,7 +120,7 @@ def train_model(
             network,
             training,
             validation,
-            settings["training"],
+            settings["training"] | {"checkpoint_minutes": checkpoint_minutes},
             kept,
             place,
             class_weights=_class_weights(parts[TRAIN].labels, settings["training"]),
@@ -178,7 +181,7 @@ def prepare(
         if single_target(settings):
             own = own[own["reagent"].notna()].reset_index(drop=True)
         units = (
-            images.cell_units(stores, about["inputs"], own, settings["pixel_size_um"])
+            images.cell_units(stores, about["inputs"], own, settings["pixel_size_um"], side)
             if settings["level"] == "cell"
             else images.field_units(stores, about["inputs"], own["unit_id"].tolist())
         )

@@ -7,14 +7,13 @@ decoder; it decodes into memory that it shares with this process, and a batch co
 name in the file system: nothing is left when a process dies.
 """
 
-import logging
 import mmap
 import os
 import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -25,8 +24,6 @@ import numpy as np
 
 from wherein.reading.pixels import Layout, Pixels
 from wherein.reading.samplers import Sampler
-
-LOG = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 
@@ -103,9 +100,10 @@ class BatchReader:
         self._source = source
         self._reuse = reuse
         self._workers: list[_Worker] = []
-        if workers:
-            # the first batch is as large as any
-            most = int(np.prod(source.shape(sampler.rows(sampler.epoch, 0))))
+        self._running: Generator[Batch, None, None] | None = None
+        if workers and len(sampler):
+            # the first batch is as large as any, unless the sampler knows better
+            most = int(np.prod(source.shape(sampler.rows(sampler.epoch, getattr(sampler, "widest", 0)))))
             self._workers = [_Worker(source.reader, most, ahead) for _ in range(workers)]
 
     def __enter__(self) -> "BatchReader":
@@ -123,12 +121,18 @@ class BatchReader:
         self._workers = []
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the sampler's place to the end of its epoch.
+        """Batches from the sampler's place to the end of its epoch. An iteration that was left in its middle ends here.
 
         Raises:
             DamagedCropsError: a crop's bytes are missing or changed.
             RuntimeError: a worker has died.
         """
+        if self._running is not None:
+            self._running.close()
+        self._running = self._epoch()
+        return self._running
+
+    def _epoch(self) -> Generator[Batch, None, None]:
         epoch, first, count = self.sampler.epoch, self.sampler.batch, len(self.sampler)
         read = self._from_workers if self._workers else self._from_here
         for batch in read(epoch, first, count):
@@ -145,27 +149,21 @@ class BatchReader:
             yield self._batch(rows, pixels, epoch, number)
 
     def _from_workers(self, epoch: int, first: int, count: int) -> Iterator[Batch]:
-        waiting: deque[tuple[_Worker, int, np.ndarray]] = deque()
+        waiting: deque[tuple[_Worker, int, int, np.ndarray]] = deque()
         free = deque((worker, slot) for slot in range(self._workers[0].slots) for worker in self._workers)
         ahead = iter(range(first, count))
-        try:
-            for number in range(first, count):
-                while free and (coming := next(ahead, None)) is not None:
-                    worker, slot = free.popleft()
-                    rows = self.sampler.rows(epoch, coming)
-                    worker.ask(slot, int(np.prod(self._source.shape(rows))), self._source.parts(rows))
-                    waiting.append((worker, slot, rows))
-                worker, slot, rows = waiting.popleft()
-                pixels = worker.answer(slot, int(np.prod(self._source.shape(rows))))
-                if not self._reuse:
-                    pixels = Pixels(*(array.copy() for array in pixels))
-                yield self._batch(rows, pixels, epoch, number)
-                free.append((worker, slot))
-        finally:
-            # an epoch left in its middle: what is still to come is of no use, but must not be taken for what is asked
-            # later
-            for worker, _, _ in waiting:
-                worker.discard()
+        for number in range(first, count):
+            while free and (coming := next(ahead, None)) is not None:
+                worker, slot = free.popleft()
+                rows = self.sampler.rows(epoch, coming)
+                ticket = worker.ask(slot, int(np.prod(self._source.shape(rows))), self._source.parts(rows))
+                waiting.append((worker, slot, ticket, rows))
+            worker, slot, ticket, rows = waiting.popleft()
+            pixels = worker.answer(ticket, slot, int(np.prod(self._source.shape(rows))))
+            if not self._reuse:
+                pixels = Pixels(*(array.copy() for array in pixels))
+            yield self._batch(rows, pixels, epoch, number)
+            free.append((worker, slot))
 
     def _batch(self, rows: np.ndarray, pixels: Pixels, epoch: int, number: int) -> Batch:
         shape = self._source.shape(rows)
@@ -183,6 +181,9 @@ class BatchReader:
 class _Worker:
     """One process that decodes, and the memory that it decodes into.
 
+    Each batch has a ticket, which its answer bears: what was asked for by an iteration that has ended is never taken
+    for what is asked for later. A process does one batch after the other: memory may be given out again at once.
+
     Args:
         reader: what decodes.
         places: most images of a batch.
@@ -192,9 +193,15 @@ class _Worker:
     def __init__(self, reader: Reader, places: int, slots: int) -> None:
         self.layout = reader.layout
         self.slots = slots
+        self._reader, self._places = reader, places
         self._slot_bytes = -(-max(self.layout.bytes_of(places), 1) // ALIGNMENT) * ALIGNMENT
-        descriptor = _nameless_memory(self._slot_bytes * slots)
-        self._memory = mmap.mmap(descriptor, self._slot_bytes * slots)
+        self._tickets = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._torn = False
+        descriptor = _nameless_memory(self._slot_bytes * self.slots)
+        self._memory = mmap.mmap(descriptor, self._slot_bytes * self.slots)
         self._connection, theirs = Pipe()
         paths = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
@@ -208,26 +215,26 @@ class _Worker:
         finally:
             theirs.close()
             os.close(descriptor)
-        self._connection.send(reader)
+        self._connection.send(self._reader)
 
-    def ask(self, slot: int, count: int, parts: list[Any]) -> None:
-        """Ask for a batch of `count` images."""
+    def ask(self, slot: int, count: int, parts: list[Any]) -> int:
+        """Ask for a batch of `count` images; gives its ticket."""
+        if count > self._places:
+            raise ValueError(f"a batch has {count} images, the first one had {self._places}: there is no room for it")
+        if self._torn:
+            self.close()
+            self._start()
+        self._tickets += 1
         try:
-            self._connection.send((slot * self._slot_bytes, count, parts))
+            self._connection.send((self._tickets, slot * self._slot_bytes, count, parts))
         except OSError as error:
             raise self._dead() from error
+        return self._tickets
 
-    def answer(self, slot: int, count: int) -> Pixels:
-        """Wait for the batch asked for first."""
-        self._receive()
+    def answer(self, ticket: int, slot: int, count: int) -> Pixels:
+        """Wait for a batch that was asked for."""
+        self._receive(ticket)
         return self.layout.pixels(count, self._memory, slot * self._slot_bytes)
-
-    def discard(self) -> None:
-        """Wait for the batch asked for first, and forget it."""
-        try:
-            self._receive()
-        except Exception as error:  # noqa: BLE001  whatever ended it was of a batch that nobody wants
-            LOG.debug("a batch that was not asked for any more could not be read: %s", error)
 
     def close(self) -> None:
         """End the process."""
@@ -238,11 +245,17 @@ class _Worker:
             self._process.kill()
             self._process.wait()
 
-    def _receive(self) -> None:
-        try:
-            error = self._connection.recv()
-        except (EOFError, OSError) as lost:
-            raise self._dead() from lost
+    def _receive(self, ticket: int) -> None:
+        answered, error = 0, None
+        while answered < ticket:
+            try:
+                answered, error = self._connection.recv()
+            except (EOFError, OSError) as lost:
+                raise self._dead() from lost
+            except BaseException:
+                # told to stop while an answer came in: the rest of it would be taken for the next one
+                self._torn = True
+                raise
         if error is not None:
             raise error
 

@@ -77,7 +77,7 @@ def common_layout(
         view: micrometres a pixel, pixels and resampling; None and None for as stored.
 
     Raises:
-        CropIndexError: stores differ in roles, data type, pixel size or window, or lack a role.
+        CropIndexError: stores differ in roles, pixel size or window, or lack a role.
     """
     pixel_size_um, size_px, resampling = view
     viewed = pixel_size_um is not None or size_px is not None
@@ -88,7 +88,8 @@ def common_layout(
                 f"{name} has no {' and no '.join(lacking)}: it has {', '.join(store['roles'])}; choose other sources "
                 "or other roles"
             )
-    dtype = _same(stores, "dtype", "choose sources of one data type, or read them one after the other")
+    # shards of one source may have 8 and 16 bits: the type that holds the intensities of all
+    dtype = np.result_type(*(np.dtype(store["dtype"]) for store in stores.values())).name
     if pixel_size_um is None:
         _same(stores, "pixel_size_um", "name the pixel size to bring them to")
     if size_px is None:

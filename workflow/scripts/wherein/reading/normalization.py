@@ -40,7 +40,7 @@ def normalize(
     roles: Sequence[str],
     full_scale: Array | None = None,
     moments: tuple[Array, Array] | None = None,
-    limits: tuple[Array, Array] | None = None,
+    limits: tuple[Array, Array] | Array | None = None,
     distance: Array | None = None,
 ) -> Array:
     """Bring crops to the scale that a model was trained on.
@@ -175,19 +175,20 @@ def rumetshofer2019(images: Array, mean: Array, deviation: Array) -> Array:
     return (as_float(images) - mean) / _nonzero(deviation)
 
 
-def stringer2021(images: Array, limits: tuple[Array, Array] | None = None) -> Array:
+def stringer2021(images: Array, limits: tuple[Array, Array] | Array | None = None) -> Array:
     """From 0 at a low percentile to 1 at a high one; beyond them intensities go on below 0 and above 1.
 
     Args:
         images: (N, C, H, W) of any real type.
-        limits: intensities that become 0 and 1, (C,) or (N, C) each (of a data set: `wherein.reading.statistics`);
-            PERCENTILES of each channel of each crop where they are not given.
+        limits: intensities that become 0 and 1, (C,) or (N, C) each (of a data set: the (2, C) of
+            `wherein.reading.statistics.limits`); PERCENTILES of each channel of each crop where they are not given.
 
     Returns:
         As `images`, float32.
     """
     values = as_float(images)
-    low, high = (_like(limit, images)[..., None, None] for limit in limits) if limits else _percentiles(values)
+    given = limits is not None
+    low, high = (_like(limit, images)[..., None, None] for limit in limits) if given else _percentiles(values)
     return (values - low) / _nonzero(high - low)
 
 

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     Attributes:
         roles: channels, in order.
         size_px: height and width.
-        dtype: name of the data type of images.
+        dtype: name of the data type of images, which holds the intensities of all stores.
         masks: whether masks are read, too.
         pixel_size_um: micrometres a pixel to bring crops to; None for the stores' own.
         resampling: how, as `CropStore.view` has it.
@@ -84,7 +84,7 @@ class Pixels(NamedTuple):
     """The arrays of a batch.
 
     Attributes:
-        images: (n, C, H, W) in the stores' type.
+        images: (n, C, H, W) in the layout's type.
         masks: (n, 2, H, W) uint8, or (n, 0, H, W).
         distance: (n, 1, H, W) float32, micrometres, as `CropStore.nucleus_distance` gives it, or (n, 0, H, W).
     """
@@ -187,11 +187,11 @@ class _Store:
 
 def _put(store: "_Store | CropView", what: str, part: Part, out: np.ndarray, order: list[int] | None) -> None:
     read = getattr(store, what)
-    if isinstance(store, _Store) and order is None:
+    if isinstance(store, _Store) and order is None and getattr(store, f"{what}_array").dtype == out.dtype:
         first, count = int(part.places[0]), len(part.places)
         if np.array_equal(part.places, np.arange(first, first + count)):
             # decoded where it belongs, without a copy
             read(part.crops, out[first : first + count])
             return
-    pixels = read(part.crops)
+    pixels = read(part.crops).astype(out.dtype, casting="safe", copy=False)
     out[part.places] = pixels if order is None else pixels[:, order]

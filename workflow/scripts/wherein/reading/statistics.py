@@ -1,8 +1,8 @@
-"""The stage `crop_statistics`: how bright the pixels of all crops are, in one lazy pass over all stores."""
+"""The stage `crop_statistics`: how bright the pixels of all current crops are, in one lazy pass over all stores."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import dask
@@ -17,6 +17,8 @@ from wherein.crops.cut import THIS
 from wherein.crops.store import CropStore
 from wherein.reasons import KEPT
 from wherein.summary import stage_summary
+
+KEY = ["field_id", "version"]
 
 PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 
@@ -51,6 +53,7 @@ FAN_IN = 16
 
 
 def statistics_run(
+    fields: str | Path,
     crops: Sequence[str | Path],
     cells: Sequence[str | Path],
     statistics: str | Path,
@@ -58,9 +61,10 @@ def statistics_run(
     summary: str | Path,
     threads: int = 1,
 ) -> None:
-    """Count the pixels of all crops by source, channel and intensity.
+    """Count the pixels of all crops of current field versions by source, channel and intensity.
 
     Args:
+        fields: results/catalog/fields.parquet.
         crops: crop stores.
         cells: ledgers of the same shards, in the same order.
         statistics: table to write, results/statistics/crops.tsv.
@@ -72,27 +76,31 @@ def statistics_run(
         DamagedCropsError: a store is not as it was written.
     """
     with stage_summary(summary, "crop_statistics", "run", ("dask", "numpy", "opencv-python-headless")) as report:
-        lazy: dict[str, list[tuple[CropStore, Any]]] = {}
+        known = _current_versions(fields)
+        lazy: dict[str, list[_Counted]] = {}
+        total = 0
         for path, ledger in zip(crops, cells, strict=True):
             store = CropStore(path)
-            if len(store):
-                counts = lazy_counts(path, within_field(ledger))
-                lazy.setdefault(str(store.attributes["source"]), []).append((store, counts))
+            whole, current = crop_flags(ledger, known)
+            total += len(store)
+            if current.any():
+                part = _Counted(store, int(current.sum()), lazy_counts(path, whole, current))
+                lazy.setdefault(str(store.attributes["source"]), []).append(part)
         (found,) = dask.compute(
-            {source: [counts for _, counts in parts] for source, parts in lazy.items()},
+            {source: [part.counts for part in parts] for source, parts in lazy.items()},
             scheduler="threads",
             num_workers=threads,
         )
         rows, counted = [], []
         for source, parts in lazy.items():
-            own, columns = _of_source(source, [store for store, _ in parts], found[source])
+            own, columns = _of_source(source, parts, found[source])
             rows += own
             counted += columns
         tables.write_tsv(statistics, pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
         frame = pd.concat(counted, ignore_index=True) if counted else pd.DataFrame(columns=HISTOGRAMS.names)
         tables.write_table(histograms, frame, HISTOGRAMS)
-        total = sum(len(store) for parts in lazy.values() for store, _ in parts)
-        report.counts = {"in": total, "kept": total}
+        kept = sum(part.crops for parts in lazy.values() for part in parts)
+        report.counts = {"in": total, "kept": kept, "retired": total - kept}
 
 
 def lazy_array(path: str | Path, name: str = "images") -> da.Array:
@@ -113,39 +121,56 @@ def lazy_array(path: str | Path, name: str = "images") -> da.Array:
     return da.from_array(_Sliced(blocks), chunks=(count, *blocks.shape[1:]), name=False, asarray=True, meta=empty)
 
 
-def within_field(cells: str | Path) -> np.ndarray:
-    """Which crops of a shard lie within their field: (N,) bool in the order of the store."""
-    rows = tables.read_tables([cells], ["status", "crop_index", "padded"])
+def crop_flags(cells: str | Path, known: pd.MultiIndex) -> tuple[np.ndarray, np.ndarray]:
+    """What is to be known of the crops of a shard.
+
+    Args:
+        cells: ledger of the shard.
+        known: (field_id, version) of current field versions.
+
+    Returns:
+        whole: (N,) bool in the order of the store, crops that lie within their field.
+        current: (N,) bool, crops of current field versions.
+    """
+    rows = tables.read_tables([cells], [*KEY, "status", "crop_index", "padded"])
     kept = rows[rows["status"] == KEPT].sort_values("crop_index")
-    return ~kept["padded"].astype("boolean").fillna(False).to_numpy(bool)
+    whole = ~kept["padded"].astype("boolean").fillna(False).to_numpy(bool)
+    return whole, pd.MultiIndex.from_frame(kept[KEY]).isin(known)
 
 
-def lazy_counts(path: str | Path, whole: np.ndarray) -> Any:
-    """Histograms of a store, not computed yet: see `count_pixels`; `whole` is for all crops of the store."""
+def lazy_counts(path: str | Path, whole: np.ndarray, current: np.ndarray) -> Any:
+    """Histograms of a store, not computed yet: see `count_pixels`; the flags are for all crops of the store."""
     lazy = lazy_array(path)
     images, masks = (array.to_delayed().ravel() for array in (lazy, lazy_array(path, "masks")))
     ends = np.cumsum(lazy.chunks[0])
     parts = [
-        dask.delayed(count_pixels)(image, mask, own)
-        for image, mask, own in zip(images, masks, np.split(whole, ends[:-1]), strict=True)
+        dask.delayed(count_pixels)(image, mask, *own)
+        for image, mask, *own in zip(
+            images, masks, *(np.split(flags, ends[:-1]) for flags in (whole, current)), strict=True
+        )
     ]
     while len(parts) > 1:
         parts = [dask.delayed(_added)(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
     return parts[0]
 
 
-def count_pixels(images: np.ndarray, masks: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def count_pixels(images: np.ndarray, masks: np.ndarray, whole: np.ndarray, current: np.ndarray) -> np.ndarray:
     """Count pixels by channel, region and intensity.
 
     Args:
         images: (n, C, H, W) of any real type.
         masks: (n, 2, H, W) of the same crops.
         whole: (n,) bool, crops of which all pixels count; what lies beyond a field was never measured.
+        current: (n,) bool, crops that count at all.
 
     Returns:
         (C, 2, CODES) int64, regions as in REGIONS, intensities as `codes` has them.
     """
     counts = np.zeros((images.shape[1], len(REGIONS), CODES), np.int64)
+    if not current.all():
+        images, masks, whole = images[current], masks[current], whole[current]
+    if not len(images):
+        return counts
     width = images.shape[-1]
     cell = np.ascontiguousarray(masks[:, 0] == THIS, dtype=np.uint8).reshape(-1, width)
     window = np.repeat(whole.astype(np.uint8), images.shape[-2])[:, None].repeat(width, axis=1)
@@ -213,6 +238,14 @@ def limits(statistics: str | Path, source: str, roles: Sequence[str], region: st
     return own.loc[list(roles), ["p1", "p99"]].to_numpy(np.float64).T
 
 
+class _Counted(NamedTuple):
+    """A store of which `crops` count, and its histograms, not computed yet."""
+
+    store: CropStore
+    crops: int
+    counts: Any
+
+
 class _Sliced:
     """Blocks of a store under the slices that dask asks for."""
 
@@ -224,25 +257,30 @@ class _Sliced:
         return self._blocks.read(np.arange(*key[0].indices(self.shape[0])))[(slice(None), *key[1:])]
 
 
+def _current_versions(fields: str | Path) -> pd.MultiIndex:
+    rows = tables.read_tables([fields], [*KEY, "retired_in"])
+    return pd.MultiIndex.from_frame(rows.loc[rows["retired_in"].isna(), KEY])
+
+
 def _added(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.sum(parts, axis=0)
 
 
 def _of_source(
-    source: str, stores: Sequence[CropStore], counts: Sequence[np.ndarray]
+    source: str, parts: Sequence[_Counted], counts: Sequence[np.ndarray]
 ) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
     """Rows of the two tables; stores of one source that differ in data type keep their own intensities."""
     added: dict[tuple[str, str], dict[float, int]] = {}
     crops: dict[str, int] = {}
-    for store, own in zip(stores, counts, strict=True):
+    for (store, count, _), own in zip(parts, counts, strict=True):
         values = intensities(store.dtype)
         for role, by_region in zip(store.roles, own, strict=True):
-            crops[role] = crops.get(role, 0) + len(store)
+            crops[role] = crops.get(role, 0) + count
             for region, histogram in zip(REGIONS, by_region, strict=True):
                 there = np.flatnonzero(histogram)
                 bins = added.setdefault((role, region), {})
-                for value, count in zip(values[there].tolist(), histogram[there].tolist(), strict=True):
-                    bins[value] = bins.get(value, 0) + count
+                for value, pixels in zip(values[there].tolist(), histogram[there].tolist(), strict=True):
+                    bins[value] = bins.get(value, 0) + pixels
     rows, columns = [], []
     for (role, region), bins in added.items():
         values = np.array(sorted(bins))

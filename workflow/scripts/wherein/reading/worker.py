@@ -12,22 +12,27 @@ from multiprocessing.connection import Connection
 
 
 def serve(connection: Connection, memory: mmap.mmap) -> None:
-    """Do what the other end asks: first a reader, then (offset, places in the batch, parts), each answered once.
+    """Do what the other end asks: first a reader, then (ticket, offset, places in the batch, parts), answered in order.
 
-    A reader has `layout` and `fill(parts, pixels)`; the answer is None, or the error that `fill` ended with.
+    A reader has `layout` and `fill(parts, pixels)`; the answer is the ticket and None, or the error that `fill` ended
+    with.
     """
     reader = connection.recv()
     while True:
         try:
-            offset, count, parts = connection.recv()
-        except EOFError:
+            ticket, offset, count, parts = connection.recv()
+        except (EOFError, OSError):
             return
+        found = None
         try:
             reader.fill(parts, reader.layout.pixels(count, memory, offset))
         except Exception as error:  # noqa: BLE001  whatever it is, the other end raises it
-            connection.send(_sendable(error))
-        else:
-            connection.send(None)
+            found = _sendable(error)
+        try:
+            connection.send((ticket, found))
+        except OSError:
+            # the other end has gone: nobody wants this batch
+            return
 
 
 def _sendable(error: Exception) -> Exception:
@@ -40,6 +45,8 @@ def _sendable(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches all processes of a terminal: this one ends when its parent does
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal, and a time limit all of a cluster's job: this one ends when its
+    # parent does, which may want to save what it has first
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(told, signal.SIG_IGN)
     serve(Connection(int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 0))

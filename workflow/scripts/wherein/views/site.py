@@ -94,7 +94,6 @@ def build_site(
             fields, heights = draw_fields(chosen, images, partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
             outlines = _segmentation(partial, run, inputs, settings)
-            images = FieldImages(paths_of(inputs, "files"))
             own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")

@@ -10,9 +10,7 @@ from torch import nn
 
 from wherein.atomic import atomic_path
 from wherein.digest import digest
-
-UNRELATED = ("checkpoint_minutes",)
-"""Settings that change nothing of what a training gives."""
+from wherein.models.learned import UNRELATED
 
 
 class WrongStateError(ValueError):

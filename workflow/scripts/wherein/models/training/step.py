@@ -48,6 +48,8 @@ class Stepper:
         self._learning = [parameter for parameter in learner.parameters() if parameter.requires_grad]
         self._penalized = penalized_parameters(learner)[0]
         self._computes_bf16 = computes_bf16(place.device, settings["precision"])
+        # normalization over the images of a part alone needs two
+        self._least = 2 if any(isinstance(module, nn.BatchNorm1d) for module in learner.modules()) else 1
         self._shared: DistributedDataParallel | None = None
         self._run: nn.Module = learner
 
@@ -105,7 +107,9 @@ class Stepper:
         """Gradients of the mean loss over the whole batch; None where memory ran out. Gives the sum of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), dtype=torch.float64, device=images.device)
-        pieces = list(zip(images.chunk(self.parts), targets.chunk(self.parts), strict=True))
+        # evenly: batch normalization cannot learn from the one image that may be left over
+        parts = max(min(self.parts, len(images) // self._least), 1)
+        pieces = list(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True))
         try:
             for number, (part, wanted) in enumerate(pieces):
                 with self._alone(unless=number == len(pieces) - 1):
@@ -134,12 +138,15 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if self._place.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.parts >= images:
+        if self.parts >= images // self._least:
+            size = (
+                "one image" if self._least == 1 else f"{self._least} images, the fewest that this network learns from,"
+            )
             raise BatchTooLargeError(
-                f"a batch cut into {self.parts} parts of one image each does not fit into memory: take smaller images "
+                f"a batch cut into {self.parts} parts of {size} each does not fit into memory: take smaller images "
                 "or a larger GPU, or set precision to bf16"
             )
-        self.parts = min(2 * self.parts, images)
+        self.parts = min(2 * self.parts, images // self._least)
         if self._place.world > 1:
             raise BatchTooLargeError(
                 "a GPU ran out of memory, and the other processes wait for its gradients: start again (torchrun "
