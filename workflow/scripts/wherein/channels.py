@@ -1,5 +1,7 @@
 """Roles: what a channel shows. Code asks for roles, never for colours or positions."""
 
+from collections.abc import Sequence
+
 ROLES = ("nucleus", "microtubules", "er", "protein", "reference")
 """Every role, in the order in which channels are stored."""
 
@@ -24,6 +26,22 @@ def in_order(roles: object) -> list[str]:
     if unknown:
         raise ValueError(f"unknown role {', '.join(unknown)}: roles are {', '.join(ROLES)}")
     return [role for role in ROLES if role in given]
+
+
+def places_of(roles: Sequence[str], stored: Sequence[str], where: object) -> list[int]:
+    """Places of roles among the channels of a store.
+
+    Args:
+        roles: wanted, in order.
+        stored: roles of the store's channels, in order.
+        where: the store, as the message names it.
+
+    Raises:
+        ValueError: the store lacks a role.
+    """
+    if lacking := [role for role in roles if role not in stored]:
+        raise ValueError(f"{where} has no {' and no '.join(lacking)}: it has {', '.join(stored)}")
+    return [stored.index(role) for role in roles]
 
 
 def uri_column(role: str) -> str:

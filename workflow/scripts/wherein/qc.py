@@ -68,10 +68,37 @@ def judge_shard(
             row = judge_field(own, meta, settings)
             rows.append({"field_id": field_id, "version": version, "shard": shard, "source": meta["source"], **row})
             log.info("%d of %d: %s@%s %s", number, versions.ngroups, field_id, version, row["reason"])
-        rows = [follow(row, [Override(*word) for word in overrides]) for row in rows]
-        stop_if_unreadable(rows, shard, settings)
-        write_table(qc, pd.DataFrame(rows), qc_schema(roles))
-        told.counts.update(count_reasons(rows))
+        told.counts.update(write_verdicts(qc, rows, roles, overrides, shard, settings))
+
+
+def write_verdicts(
+    path: str | Path,
+    rows: Sequence[Row],
+    roles: Sequence[str],
+    overrides: Sequence[Sequence[str]],
+    shard: str,
+    settings: dict[str, Any],
+) -> dict[str, int]:
+    """Let curators have their word on judged fields, and write the shard's table.
+
+    Args:
+        path: results/qc/{shard}.parquet.
+        rows: one a field version.
+        roles: that the source has.
+        overrides: decisions on fields of this shard, in the order of `wherein.overrides.COLUMNS`.
+        shard: name of the shard.
+        settings: the section `qc` of the configuration; `failed_share` and `failed_fields` count.
+
+    Returns:
+        Number of fields by reason, for the summary.
+
+    Raises:
+        UnreadableFieldsError: more than `failed_share` of the fields (and `failed_fields` of them) cannot be read.
+    """
+    rows = [follow(row, [Override(*word) for word in overrides]) for row in rows]
+    stop_if_unreadable(rows, shard, settings)
+    write_table(path, pd.DataFrame(rows), qc_schema(roles))
+    return count_reasons(rows)
 
 
 def judge_field(files: pd.DataFrame, meta: Mapping[str, Any], settings: dict[str, Any]) -> Row:

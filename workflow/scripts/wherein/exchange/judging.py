@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 
 from wherein.decoders.image import UnreadableImage
 from wherein.exchange.arrays import ArrayFiles
 from wherein.exchange.listing import Entry, common_type, read_entry, read_listing, roles_of
-from wherein.overrides import Override
-from wherein.qc import count_reasons, follow, stop_if_unreadable
+from wherein.qc import write_verdicts
 from wherein.reasons import FAILED, FIELD_REASONS, PASSED, check_reason
 from wherein.summary import stage_summary
-from wherein.tables import fields_of_shard, qc_schema, write_table
+from wherein.tables import fields_of_shard
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +63,7 @@ def judge_crops(
                 row = judge_field(entries[key], opened)
             rows.append({"field_id": key[0], "version": key[1], "shard": shard, "source": source, **row})
             log.info("%d of %d: %s@%s %s", len(rows), len(catalog), *key, row["reason"])
-        rows = [follow(row, [Override(*word) for word in overrides]) for row in rows]
-        stop_if_unreadable(rows, shard, settings)
-        write_table(qc, pd.DataFrame(rows), qc_schema(roles_of(entries)))
-        told.counts.update(count_reasons(rows))
+        told.counts.update(write_verdicts(qc, rows, roles_of(entries), overrides, shard, settings))
         told.notes.append("crops made elsewhere: what a whole field shows (focus, counts, contrast) was not judged")
 
 

@@ -19,9 +19,6 @@ from wherein.reading.batches import BatchReader
 from wherein.reading.normalization import normalize
 from wherein.reading.tiling import tiles
 
-SAMPLINGS = ("plain", "oversample", "balanced")
-"""How an epoch is drawn: every unit once; units of rare classes more often; every class as often as any other."""
-
 
 class Draw:
     """Which windows of which units make up a batch: (n, 3) rows of unit, first row, first column.
@@ -38,7 +35,10 @@ class Draw:
     Attributes:
         epoch, batch: the place in the epochs (`wherein.reading.batches`).
         length: units of an epoch.
+        widest: a batch that is as large as any: the first.
     """
+
+    widest = 0
 
     def __init__(
         self,

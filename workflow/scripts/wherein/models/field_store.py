@@ -17,7 +17,7 @@ import pandas as pd
 
 from wherein import __version__, tables
 from wherein.atomic import atomic_path
-from wherein.channels import in_order
+from wherein.channels import in_order, places_of
 from wherein.crops.blocks import BlockArray, BlockWriter, DamagedCropsError
 from wherein.crops.resample import resample
 from wherein.models.grid import Grid, parse_grid
@@ -186,9 +186,7 @@ class FieldStore:
         Raises:
             ValueError: the store lacks a role.
         """
-        if lacking := [role for role in roles if role not in self.roles]:
-            raise ValueError(f"{self.path} has no {' and no '.join(lacking)}: it has {', '.join(self.roles)}")
-        return [self.roles.index(role) for role in roles]
+        return places_of(roles, self.roles, self.path)
 
     def _damaged(self, found: str) -> DamagedFieldsError:
         again = f"results/fields/{self.path.parent.name}/{self.path.name}"

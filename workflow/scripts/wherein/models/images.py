@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from wherein.channels import places_of
 from wherein.crops.cut import ANOTHER
 from wherein.crops.store import CropStore
 from wherein.models.field_store import FieldStore
@@ -148,7 +149,7 @@ def cell_units(
     means, deviations = (np.zeros((len(cells), len(roles))) for _ in range(2))
     for rows in cells.reset_index(drop=True).groupby(["field_id", "version"], sort=False).indices.values():
         number = int(found[rows[0], 0])
-        order = _channels(stores[number], roles)
+        order = places_of(roles, stores[number].roles, stores[number].path)
         pixels = stores[number].images(found[rows, 1])[:, order]
         means[rows] = pixels.mean(axis=(0, 2, 3), dtype=np.float64)
         deviations[rows] = pixels.std(axis=(0, 2, 3), dtype=np.float64)
@@ -163,12 +164,6 @@ def cell_units(
         deviations=deviations,
         limits=None,
     )
-
-
-def _channels(store: CropStore, roles: Sequence[str]) -> list[int]:
-    if lacking := [role for role in roles if role not in store.roles]:
-        raise ValueError(f"{store.path} has no {' and no '.join(lacking)}: it has {', '.join(store.roles)}")
-    return [store.roles.index(role) for role in roles]
 
 
 class FieldReader:
@@ -244,7 +239,8 @@ class CellReader:
         for place, number, row, _, _ in parts:
             if number not in self._open:
                 store = CropStore(self._stores[number])
-                self._open[number] = store.view(self.layout.pixel_size_um), _channels(store, self.layout.roles)
+                channels = places_of(self.layout.roles, store.roles, store.path)
+                self._open[number] = store.view(self.layout.pixel_size_um), channels
             view, channels = self._open[number]
             image = view.images([row])[0, channels]
             if self._blank:

@@ -23,7 +23,7 @@ from wherein.models import images
 from wherein.models.card import card_text
 from wherein.models.device import choose_device, describe
 from wherein.models.feeds import Draw, Pixels, TileFeed, TilePlan, TrainingFeed, class_members
-from wherein.models.learned import SINGLE_TARGET
+from wherein.models.learned import predicts
 from wherein.models.networks.build import build, load, parameters
 from wherein.models.networks.registry import NETWORKS
 from wherein.models.thresholds import threshold_table, write_thresholds
@@ -115,7 +115,7 @@ def train_model(
         if settings["training"]["start"]:
             load(network, settings["training"]["start"])
         training = _training_feed(opened, parts[TRAIN], teacher, settings, about, place, threads)
-        validation = None if single_target(settings) else _tile_feed(opened, parts[VALIDATION], settings, about, place)
+        validation = _tile_feed(opened, parts[VALIDATION], settings, about, place) if predicts(settings) else None
         fitted = fit(
             network,
             training,
@@ -138,11 +138,6 @@ def train_model(
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # the state of a training under other settings may lie beside it
         kept.parent.rmdir()
-
-
-def single_target(settings: Mapping[str, Any]) -> bool:
-    """Whether the network learns to tell reagents apart, exactly one a unit."""
-    return any(settings["training"]["loss"][name] for name in SINGLE_TARGET)
 
 
 def prepare(
@@ -173,12 +168,12 @@ def prepare(
         "vocabulary": known["vocabulary"],
         "side_px": side,
     }  # fmt: skip
-    if single_target(settings):
+    if not predicts(settings):
         about |= {"reagents": sorted(rows.loc[rows["part"] == TRAIN, "reagent"].dropna().unique().tolist())}
     parts = {}
     for part in (TRAIN, VALIDATION):
         own = rows[rows["part"] == part].reset_index(drop=True)
-        if single_target(settings):
+        if not predicts(settings):
             own = own[own["reagent"].notna()].reset_index(drop=True)
         units = (
             images.cell_units(stores, about["inputs"], own, settings["pixel_size_um"], side)

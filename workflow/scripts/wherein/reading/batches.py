@@ -102,8 +102,7 @@ class BatchReader:
         self._workers: list[_Worker] = []
         self._running: Generator[Batch, None, None] | None = None
         if workers and len(sampler):
-            # the first batch is as large as any, unless the sampler knows better
-            most = int(np.prod(source.shape(sampler.rows(sampler.epoch, getattr(sampler, "widest", 0)))))
+            most = int(np.prod(source.shape(sampler.rows(sampler.epoch, sampler.widest))))
             self._workers = [_Worker(source.reader, most, ahead) for _ in range(workers)]
 
     def __enter__(self) -> "BatchReader":

@@ -31,10 +31,13 @@ class Sampler(ABC):
         length: cells, pairs or bags of an epoch.
         epoch: the epoch that iteration is in, from 0.
         batch: the batch that iteration gives next.
+        widest: a batch that is as large as any: the first.
 
     Raises:
         ValueError: there is nothing to draw from, or a batch would hold nothing.
     """
+
+    widest = 0
 
     def __init__(self, selection: Selection, batch_size: int, seed: int = 0, last: bool = True) -> None:
         if batch_size < 1:

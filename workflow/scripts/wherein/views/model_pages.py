@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from wherein.models.annotated import BOTH_WRONG, MODEL_WRONG, PEOPLE_WRONG
+from wherein.models.learned import SINGLE_TARGET
 from wherein.models.scored import KEY
 from wherein.models.statistics import Fields, read_fields
 from wherein.readers import UnreadableImage
@@ -139,7 +140,7 @@ def model_pages(
 def learns_reagents(settings: Mapping[str, Any]) -> bool:
     """Whether a model was trained to tell reagents apart, and so may know preparations rather than locations."""
     losses = (settings.get("training") or {}).get("loss") or {}
-    return bool(losses.get("arcface") or losses.get("cross_entropy"))
+    return any(losses.get(name) for name in SINGLE_TARGET)
 
 
 def sample_share(path: str) -> float | None:

@@ -93,7 +93,7 @@ def build_site(
             images = FieldImages(paths_of(inputs, "files"), inputs.get("listed"))
             fields, heights = draw_fields(chosen, images, partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
-            outlines = _segmentation(partial, run, inputs, settings)
+            outlines = _segmentation(partial, run, inputs, images, settings)
             own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
@@ -117,7 +117,9 @@ def build_site(
         log.info("%s", told.extra["site"])
 
 
-def _segmentation(folder: Path, run: RunTables, inputs: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _segmentation(
+    folder: Path, run: RunTables, inputs: dict[str, Any], images: FieldImages, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Write the data and pictures of the page of segmentation; what its template is given."""
     scored = read_scores(paths_of(inputs, "segmentation_tables"))
     quality = paths_of(inputs, "quality")
@@ -125,7 +127,6 @@ def _segmentation(folder: Path, run: RunTables, inputs: dict[str, Any], settings
     table = page_table(field_quality(quality), cells, run.judged, scored["fields"])
     put(folder / "data" / "segmentation.js", "segmentation", {name: table[name] for name in table.columns})
     masks = {Path(path).stem: path for path in paths_of(inputs, "masks")}
-    images = FieldImages(paths_of(inputs, "files"))
     marked = marked_labels(cells)
     doubtful = draw_doubtful(table, run.ledger, images, masks, marked, folder / "overlays", settings)
     return {
