@@ -210,10 +210,17 @@ def test_two_sources_of_one_run_share_no_field():
     assert not set(one.specs) & set(other.specs)
 
 
-@pytest.mark.parametrize("number", [1, 18, 150])
+@pytest.mark.parametrize("number", [1, 18, 150, 151, 600])
 def test_any_number_of_proteins(number):
     plan = plan_source("demo", source(proteins=number))
     assert len({spec.gene for spec in plan.specs.values() if spec.gene}) == number
+
+
+def test_a_small_source_draws_from_the_best_known_alone():
+    assert len(read_proteins("human")) == len(read_proteins("human", 150)) == 150
+    assert len({protein.gene for protein in read_proteins("human", 151)}) == 600
+    counts = Counter(place for protein in read_proteins("human", 600) for place in protein.locations)
+    assert min(counts.values()) >= 15
 
 
 def test_too_many_proteins_say_how_many_there_are():
@@ -234,7 +241,7 @@ def test_other_modes(mode):
 
 def test_published_terms_mean_the_drawn_classes():
     known = vocabulary("hpa19")
-    for protein in read_proteins("human"):
+    for protein in read_proteins("human", 600):
         assert known.unknown(protein.published) == []
         assert set(known.to_classes(protein.published)) == set(protein.locations), protein.gene
     single = Counter(protein.locations[0] for protein in read_proteins("human") if len(protein.locations) == 1)
@@ -247,7 +254,7 @@ def test_proteins_are_as_published():
     names = pd.read_csv(real_data("annot/human_gene_id_map.tsv.gz"), sep="\t").dropna(subset=["ensembl_gene_ids"])
     pairs = names[["symbol", "ensembl_gene_ids"]].itertuples(index=False, name=None)
     symbols = {(symbol, one) for symbol, ids in pairs for one in ids.split(";")}
-    for protein in read_proteins("human"):
+    for protein in read_proteins("human", 600):
         row = published.loc[protein.ensembl_id]
         terms = [t for column in ("Main location", "Additional location") for t in row[column].split(";") if t]
         assert (row["Gene name"], row["Reliability"], tuple(terms)) == protein[0:1] + protein[4:5] + protein[2:3]

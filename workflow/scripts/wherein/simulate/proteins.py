@@ -35,17 +35,31 @@ class Protein(NamedTuple):
     cycle: bool = False
 
 
-@cache
-def read_proteins(organism: str) -> tuple[Protein, ...]:
-    """Read the table of an organism's proteins.
+NAMES = {"human": ("proteins.tsv", "more_proteins.tsv"), "yeast": ("yeast_proteins.tsv",)}
+"""Tables of each organism, the second for sources of more proteins than the first one has."""
+
+
+def read_proteins(organism: str, number: int = 0) -> tuple[Protein, ...]:
+    """Read the tables of an organism's proteins.
+
+    A small source draws from the first table alone, whatever the others have.
 
     Args:
         organism: `human` or `yeast`.
+        number: proteins wanted; as many tables are read as it takes, at least the first.
 
     Returns:
-        The proteins in the order of the table (by symbol).
+        The proteins in the order of the tables (by symbol).
     """
-    name = {"human": "proteins.tsv", "yeast": "yeast_proteins.tsv"}[organism]
+    found: tuple[Protein, ...] = ()
+    for name in NAMES[organism]:
+        if not found or len(found) < number:
+            found += _read(name)
+    return found
+
+
+@cache
+def _read(name: str) -> tuple[Protein, ...]:
     with open(TABLES / name, newline="", encoding="utf-8") as lines:
         return tuple(
             Protein(
@@ -83,10 +97,10 @@ def draw_proteins(organism: str, number: int, rng: np.random.Generator) -> list[
     Raises:
         ValueError: the table has fewer.
     """
-    table = read_proteins(organism)
+    table = read_proteins(organism, number)
     if number > len(table):
         raise ValueError(
-            f"a simulated source of {number} proteins: the table has {len(table)} for {organism}; set `proteins` to "
+            f"a simulated source of {number} proteins: resources/demo has {len(table)} for {organism}; set `proteins` to "
             f"at most {len(table)}, and `fields_per_protein` higher for more fields"
         )
     order = [table[i] for i in rng.permutation(len(table))]
