@@ -12,20 +12,19 @@ from anndata import AnnData
 from fake_embeddings import settings
 from real_data import real_data
 from scipy.stats import hypergeom
-from wherein.analysis.enrichment import (
-    GeneSetError,
-    enrich,
-    enrich_clusters,
-    members_in_universe,
-    read_gmt,
-    worth_testing,
-)
+from wherein.analysis.enrichment import LIBRARIES, enrich, enrich_clusters
+from wherein.analysis.gene_sets import GeneSetError, members_in_universe, read_gmt, worth_testing
+from wherein.settings import ENRICHMENT_KEYS
 
 
 def write_atlas(path, genes_of_cluster):
     rows = [(gene, str(cluster)) for cluster, genes in genes_of_cluster.items() for gene in genes]
     obs = pd.DataFrame(
-        {"genes": [gene.replace("/", ";") for gene, _ in rows], "cluster": pd.Categorical([c for _, c in rows])},
+        {
+            "genes": [gene.replace("/", ";") for gene, _ in rows],
+            "ensembl_ids": "",
+            "cluster": pd.Categorical([c for _, c in rows]),
+        },
         index=[gene for gene, _ in rows],
     )
     AnnData(np.zeros((len(rows), 1), np.float32), obs=obs).write_h5ad(path)
@@ -33,11 +32,15 @@ def write_atlas(path, genes_of_cluster):
 
 
 def run(tmp_path, genes_of_cluster, gene_sets, **over):
+    own = settings("biology", **over)
+    own = settings("biology", **over)
     enrich_clusters(
         model="m",
         proteins=write_atlas(tmp_path / "proteins.h5ad", genes_of_cluster),
-        settings=settings("biology", gene_sets={name: str(path) for name, path in gene_sets.items()}, **over),
+        settings={key: own[key] for key in ENRICHMENT_KEYS} | {"gene_sets": {k: str(v) for k, v in gene_sets.items()}},
         enrichment=tmp_path / "enrichment.tsv",
+        libraries=tmp_path / "libraries.tsv",
+        identifiers=tmp_path / "identifiers.tsv",
         summary=tmp_path / "summary.json",
     )
     table = pd.read_csv(tmp_path / "enrichment.tsv", sep="\t", dtype={"cluster": str})
@@ -169,6 +172,91 @@ def test_broken_gene_sets_say_where(tmp_path):
     (tmp_path / "not.gmt.gz").write_bytes(b"plain text")
     with pytest.raises(GeneSetError, match="neither UTF-8 text nor"):
         read_gmt(tmp_path / "not.gmt.gz")
+
+
+def test_the_question_is_the_whole_library(tmp_path):
+    genes = [f"GENE{n}" for n in range(60)]
+    lines = [(f"set {n}", f"GO:{n:07d}", *genes[n : n + 12 : 1]) for n in range(0, 48, 4)]
+    gmt = write_gmt(tmp_path / "sets.gmt", *lines)
+    table, summary = run(tmp_path, {1: genes[:14], 2: genes[14:40], 3: genes[40:]}, {"go": gmt}, permutations=50)
+    assert set(table["n_tests"]) == {36}
+    p = np.ones(36)
+    p[: len(table)] = table["p"]
+    order = np.argsort(p)
+    q = np.minimum.accumulate((p[order] * 36 / np.arange(1, 37))[::-1])[::-1]
+    assert np.allclose(np.sort(table["q"]), np.sort(q)[: len(table)].clip(max=1), rtol=1e-6)
+    assert table["p_permuted"].between(1 / 51 - 1e-6, 1).all()
+    about = pd.read_csv(tmp_path / "libraries.tsv", sep="\t")
+    assert list(about.columns) == list(LIBRARIES)
+    row = about.iloc[0]
+    assert (row["n_tested"], row["n_clusters"], row["n_tests"], row["N"]) == (12, 3, 36, 60)
+    assert row["n_found"] == (table["q"] <= 0.05).sum() <= row["n_found_gseapy"] == (table["q_gseapy"] <= 0.05).sum()
+    assert row["n_found_permuted"] == (table["q_permuted"] <= 0.05).sum()
+    assert pd.isna(row["n_found_genome"])
+    assert summary["libraries"][0]["n_tests"] == 36
+    named = table.dropna(subset=["representative"])
+    assert (named["p"] <= 0.05).all()
+    assert set(named["representative"]) <= set(named["term"])
+
+
+def test_a_whole_genome_makes_more_of_the_same(tmp_path):
+    genes = [f"GENE{n}" for n in range(40)]
+    elsewhere = [f"OTHER{n}" for n in range(160)]
+    gmt = write_gmt(tmp_path / "sets.gmt", ("both", "GO:1", *genes[:20], *elsewhere[:5]), ("run", "GO:2", *genes[:30]))
+    genome = tmp_path / "genome.tsv"
+    rows = [(gene, "protein-coding") for gene in genes + elsewhere] + [("RNA1", "ncRNA")]
+    genome.write_text("symbol\tgene_type\n" + "".join(f"{a}\t{b}\n" for a, b in rows))
+    clusters = {1: genes[:20], 2: genes[20:]}
+    table, _ = run(tmp_path, clusters, {"go": gmt}, genome=str(genome), permutations=0)
+    row = table[(table["cluster"] == "1") & (table["term"] == "both")].iloc[0]
+    assert (row["K"], row["N"], row["K_genome"], row["N_genome"]) == (20, 40, 25, 200)
+    assert row["p_genome"] == pytest.approx(hypergeom.sf(19, 200, 25, 20))
+    # every protein of the run was chosen: against the genome, all of them have the set in common
+    row = table[(table["cluster"] == "1") & (table["term"] == "run")].iloc[0]
+    assert row["p_genome"] < 1e-9 < 1e-4 < row["p"]
+    assert table["p_permuted"].isna().all()
+    bare = tmp_path / "genome.txt"
+    bare.write_text("\n".join(genes + elsewhere))
+    again, _ = run(tmp_path, clusters, {"go": gmt}, genome=str(bare), permutations=0)
+    assert again["p_genome"].equals(table["p_genome"])
+    bare.write_text("")
+    with pytest.raises(GeneSetError, match="found no gene"):
+        run(tmp_path, clusters, {"go": gmt}, genome=str(bare))
+
+
+def test_names_are_translated_and_losses_listed(tmp_path):
+    known = tmp_path / "genes.tsv"
+    known.write_text(
+        "symbol\tensembl_gene_ids\tuniprot_ids\tentrez\tsynonyms\n"
+        "AAA\tENSG00000000001\tP00001\t1\tOLD1;SHARED\nBBB\tENSG00000000002\tP00002\t2\tSHARED\n"
+        "CCC\tENSG00000000003\tP00003\t3\t\n"
+    )
+    gmt = write_gmt(tmp_path / "sets.gmt", ("set", "GO:1", "OLD1", "P00002", "3", "NOWHERE"))
+    clusters = {1: ["old1", "ENSG00000000002", "CCC"], 2: ["SHARED", "DDD", "EEE"]}
+    table, _ = run(tmp_path, clusters, {"own": gmt}, identifiers=str(known))
+    assert table[["k", "n", "K", "N"]].to_numpy().tolist() == [[3, 3, 3, 6]]
+    lost = pd.read_csv(tmp_path / "identifiers.tsv", sep="\t", dtype=str, keep_default_na=False)
+    told = {(row.what, row.identifier): (row.symbol, row.how) for row in lost.itertuples() if row.how != "in_no_set"}
+    assert told[("protein", "old1")] == ("AAA", "translated")
+    assert told[("protein", "ENSG00000000002")] == ("BBB", "translated")
+    assert told[("protein", "SHARED")] == ("", "ambiguous")
+    assert told[("protein", "DDD")] == ("", "unknown")
+    assert told[("gene_set", "3")] == ("CCC", "translated")
+    assert told[("gene_set", "NOWHERE")] == ("", "unknown")
+    assert ("protein", "CCC") not in told
+    nowhere = lost[lost["how"] == "in_no_set"]
+    assert set(nowhere["identifier"]) == {"SHARED", "DDD", "EEE"}
+    assert set(nowhere["library"]) == {"own"}
+
+
+def test_cellular_components_come_with_a_warning(tmp_path):
+    gmt = write_gmt(tmp_path / "sets.gmt", ("nucleus (GO:0005634)", "GO:0005634", "A", "B", "C"))
+    _, summary = run(tmp_path, {1: ["A", "B", "C"], 2: ["D", "E", "F"]}, {"go": gmt})
+    assert any("Human Protein Atlas assigned" in note for note in summary["notes"])
+    assert summary["libraries"][0]["cellular_components"] is True
+    gmt = write_gmt(tmp_path / "sets.gmt", ("process (GO:0006103)", "GO:0006103", "A", "B", "C"))
+    _, summary = run(tmp_path, {1: ["A", "B", "C"], 2: ["D", "E", "F"]}, {"go": gmt})
+    assert not any("Human Protein Atlas assigned" in note for note in summary["notes"])
 
 
 def test_no_network(tmp_path, monkeypatch):

@@ -32,8 +32,11 @@ rule enrich:
     input:
         proteins="results/atlas/{model}/proteins.h5ad",
         gene_sets=gene_set_files(config).values(),
+        tables=gene_tables(config),
     output:
         enrichment="results/biology/{model}/enrichment.tsv",
+        libraries="results/biology/{model}/enrichment_libraries.tsv",
+        identifiers="results/biology/{model}/identifiers.tsv",
         summary="results/summaries/enrich/{model}.json",
     log:
         "logs/enrich/{model}.log",
@@ -46,7 +49,7 @@ rule enrich:
         mem_mb=mb(4000),
         runtime=120,
     params:
-        settings=biology_settings(config),
+        settings=enrichment_settings(config),
         code=code_digest("enrich"),
     message:
         "Asking what the clusters of {wildcards.model} have in common"

@@ -12,5 +12,7 @@ if __name__ == "__main__":
         proteins=snakemake.input.proteins,
         settings=snakemake.params.settings,
         enrichment=snakemake.output.enrichment,
+        libraries=snakemake.output.libraries,
+        identifiers=snakemake.output.identifiers,
         summary=snakemake.output.summary,
     )

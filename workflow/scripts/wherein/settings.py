@@ -158,7 +158,10 @@ def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") ->
             are not in the table, or nothing says where their file is.
     """
     for name, source in config["biology"]["gene_sets"].items():
-        if is_fetched(source):
+        if is_annotated(source):
+            paths = {key: source[key] for key in ("annotations", "ontology") if source[key]}
+            check_local(f"biology.gene_sets.{name}", paths)
+        if is_fetched(source) or is_annotated(source):
             if not FILE_NAME.fullmatch(name):
                 raise ConfigError(
                     f"configuration key 'biology.gene_sets': found the name {name!r}; what is fetched becomes a file "
@@ -166,6 +169,10 @@ def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") ->
                 )
         elif not Path(source).is_file():
             raise ConfigError(f"configuration key 'biology.gene_sets.{name}': found {source!r}; there is no such file")
+    genes = config["biology"]
+    check_local("biology", {key: genes[key] for key in ("identifiers", "genome") if genes[key]})
+    if genes["complexes"]["file"]:
+        check_local("biology.complexes", {"file": genes["complexes"]["file"]})
     for model, settings in config["models"].items():
         name = settings["weights"]
         if name in (None, "untrained") or not any(model in models_of_source(config, own) for own in config["sources"]):
@@ -187,6 +194,18 @@ def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") ->
             )
 
 
+def check_local(where: str, paths: dict[str, str]) -> None:
+    """Check that files that the configuration names are there.
+
+    Args:
+        where: the part of the configuration that names them.
+        paths: by their keys in it.
+    """
+    for key, path in paths.items():
+        if not Path(path).is_file():
+            raise ConfigError(f"configuration key '{where}.{key}': found {path!r}; there is no such file")
+
+
 def sentence(error: ValidationError, prefix: str = "") -> str:
     """One line for a schema's error: the key, what was found, what is allowed."""
     while error.context and "description" not in error.schema:
@@ -198,7 +217,7 @@ def sentence(error: ValidationError, prefix: str = "") -> str:
         known = sorted(schema_here.get("properties", {}))
         unknown = sorted(set(error.instance) - set(known))
         return f"{where}: unknown key {', '.join(map(repr, unknown))}; allowed are {', '.join(known) or 'none'}"
-    if error.validator in ("oneOf", "anyOf"):
+    if error.validator in ("oneOf", "anyOf", "not"):
         return f"{where}: found {error.instance!r}; allowed is: {schema_here['description']}"
     if error.validator == "pattern":
         return f"{where}: found {error.instance!r}; it must look like {error.validator_value}"
@@ -358,18 +377,63 @@ def release_settings(source: dict[str, Any]) -> dict[str, Any]:
 
 def is_fetched(gene_sets: str | dict[str, str]) -> bool:
     """Whether gene sets have an address, or are a library of a server, rather than a local file."""
-    return not isinstance(gene_sets, str) or is_remote(gene_sets)
+    return is_remote(gene_sets) if isinstance(gene_sets, str) else "library" in gene_sets
+
+
+def is_annotated(gene_sets: str | dict[str, Any]) -> bool:
+    """Whether gene sets are made from a file of annotations with their evidence."""
+    return not isinstance(gene_sets, str) and "annotations" in gene_sets
 
 
 def gene_set_files(config: dict[str, Any]) -> dict[str, str]:
-    """Local files of the gene sets, by name: where they are, or where they will be once they are fetched."""
-    return {
-        name: f"resources/gene_sets/fetched/{name}.gmt" if is_fetched(source) else source
-        for name, source in config["biology"]["gene_sets"].items()
-    }
+    """Local files of the gene sets, by name: where they are, or where they will be once they are fetched or made."""
+    return {name: _gene_set_file(name, source) for name, source in config["biology"]["gene_sets"].items()}
+
+
+def _gene_set_file(name: str, source: str | dict[str, Any]) -> str:
+    if is_annotated(source):
+        return f"results/gene_sets/{name}.gmt"
+    return f"resources/gene_sets/fetched/{name}.gmt" if is_fetched(source) else str(source)
+
+
+def gene_tables(config: dict[str, Any]) -> list[str]:
+    """Tables of genes that gene sets and proteins are read with."""
+    return [path for path in (config["biology"]["identifiers"], config["biology"]["genome"]) if path]
+
+
+ENRICHMENT_KEYS = (
+    *("min_set_size", "max_set_size", "min_cluster_size", "identifiers", "genome", "permutations"),
+    *("trim", "trim_by", "seed"),
+)
+"""Keys of the section `biology` that enrichment depends on, beside the gene sets."""
+
+APART_FROM_CELLS = (
+    *("gene_sets", "gene_set_server", "min_set_size", "max_set_size", "min_cluster_size", "identifiers", "genome"),
+    *("permutations", "trim", "trim_by", "prerank", "complexes", "set_pairs"),
+)
+"""Keys of the section `biology` on which nothing depends that compares cells."""
 
 
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The section `biology` as its stages read it: with local files of gene sets, and without their server."""
-    own = {key: value for key, value in config["biology"].items() if key != "gene_set_server"}
-    return own | {"gene_sets": gene_set_files(config)}
+    """The section `biology` as the stages that compare cells read it: without what is asked of gene sets."""
+    return {key: value for key, value in config["biology"].items() if key not in APART_FROM_CELLS}
+
+
+def enrichment_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What enrichment of clusters reads of the section `biology`, with local files of gene sets."""
+    return {key: config["biology"][key] for key in ENRICHMENT_KEYS} | {"gene_sets": gene_set_files(config)}
+
+
+def prerank_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What enrichment of rankings reads of the section `biology`."""
+    own = config["biology"]
+    return own["prerank"] | {key: own[key] for key in ("identifiers", "seed")} | {"gene_sets": gene_set_files(config)}
+
+
+def complexes_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What the question of complexes reads of the section `biology`."""
+    own = config["biology"]
+    keys = ("identifiers", "seed", "set_pairs")
+    # gene sets are asked for the pairs of sets alone
+    sets = gene_set_files(config) if own["set_pairs"] else {}
+    return own["complexes"] | {key: own[key] for key in keys} | {"gene_sets": sets}

@@ -1,15 +1,36 @@
 """What the proteins of a cluster have in common: gene sets that they share more often than chance."""
 
-import gzip
 import logging
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+from scipy.sparse import csr_matrix
 
+from wherein.analysis.gene_sets import (
+    LOSSES,
+    GeneSet,
+    has_cellular_components,
+    members_in_universe,
+    read_genome,
+    read_gmt,
+    sets_by_symbol,
+    symbols_of_proteins,
+    worth_testing,
+)
+from wherein.analysis.overrepresentation import (
+    Overlaps,
+    membership,
+    odds_ratios,
+    over_all,
+    over_overlapping,
+    overrepresentation,
+    tail_probability,
+)
+from wherein.analysis.redundancy import representatives
+from wherein.analysis.set_null import Null, permutation_null
+from wherein.identifiers import read_identifiers
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
 
@@ -17,33 +38,35 @@ log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("cluster", "gene_set_library", "term", "term_id", "k", "n", "K", "N"),
-    *("genes", "odds_ratio", "p", "q", "q_gseapy"),
+    *("genes", "odds_ratio", "p", "q", "q_gseapy", "p_permuted", "q_permuted", "n_tests", "representative"),
+    *("K_genome", "N_genome", "p_genome", "q_genome"),
 )
 """results/biology/{model}/enrichment.tsv"""
 
-ID_IN_NAME = re.compile(r"\s*\(([A-Za-z]+[:_]\w+|R-[A-Z]{3}-\d+)\)\s*$")
-"""An identifier in brackets at the end of a term's name, as in `nucleolus (GO:0005730)`."""
+LIBRARIES = (
+    *("gene_set_library", "n_sets", "n_tested", "n_clusters", "n_tests", "N", "n_covered", "n_without_set"),
+    *("min_set_size", "max_set_size", "alpha", "n_found", "n_found_gseapy", "n_found_genome", "n_found_permuted"),
+    *("permutations", "seed", "n_by_chance", "p_5_percent", "q_ratio", "cellular_components"),
+)
+"""results/biology/{model}/enrichment_libraries.tsv"""
 
-ID = re.compile(r"[A-Za-z]+[:_]\w+|R-[A-Z]{3}-\d+")
-"""The second column of a GMT file, where it holds an identifier rather than a description or an address."""
+ALPHA = 0.05
+"""False discovery rate at which `enrichment_libraries.tsv` counts what was found."""
+
+TRIMMED_UP_TO = 0.05
+"""Terms with a larger p, uncorrected, are not worth a place in a group of terms that say the same."""
 
 
-class GeneSetError(ValueError):
-    """A file of gene sets that cannot be read; the message says where and what was expected."""
-
-
-class GeneSet(NamedTuple):
-    """One line of a GMT file.
+class Universe(NamedTuple):
+    """What clusters are drawn from.
 
     Attributes:
-        term: name, without an identifier.
-        term_id: identifier; None if the line has none.
-        genes: symbols, in upper case.
+        symbols: protein -> its genes' symbols.
+        genome: symbols of a whole genome that no protein of the run has; None if it was not asked for.
     """
 
-    term: str
-    term_id: str | None
-    genes: frozenset[str]
+    symbols: dict[str, frozenset[str]]
+    genome: frozenset[str] | None
 
 
 def enrich_clusters(
@@ -51,133 +74,110 @@ def enrich_clusters(
     proteins: str | Path,
     settings: dict[str, Any],
     enrichment: str | Path,
+    libraries: str | Path,
+    identifiers: str | Path,
     summary: str | Path,
 ) -> None:
     """Test each cluster of an atlas against every gene set of every library.
 
     The universe are the proteins of this run, not the genome: a set is enriched only against what could have been
     found. Proteins are counted, not genes: a reagent that binds several genes of a family is one protein, which belongs
-    to a set if one of its genes does.
+    to a set if one of its genes does. One question is asked of a library, which of its terms any cluster is rich in, so
+    that q corrects over all its sets in all clusters.
 
     Args:
         model: name of the model.
         proteins: results/atlas/{model}/proteins.h5ad.
-        settings: section `biology` of the configuration.
+        settings: what `enrichment_settings` takes of the section `biology`.
         enrichment: results/biology/{model}/enrichment.tsv, written: rows with at least one protein in common, by
-            cluster, library and p.
+            library, cluster and p.
+        libraries: results/biology/{model}/enrichment_libraries.tsv, written: what was asked of each library.
+        identifiers: results/biology/{model}/identifiers.tsv, written: names of genes that were translated or lost.
         summary: results/summaries/enrich/{model}.json, written.
     """
-    with stage_summary(summary, "enrich", model, ("anndata", "gseapy", "scipy")) as told:
-        symbols, clusters = read_clusters(proteins)
+    with stage_summary(summary, "enrich", model, ("anndata", "scipy")) as told:
+        known = read_identifiers(settings["identifiers"]) if settings["identifiers"] else None
+        obs = read_proteins(proteins)
+        symbols, lost = symbols_of_proteins(obs, known)
+        genome = read_genome(settings["genome"], known) if settings["genome"] else None
+        universe = Universe(symbols, None if genome is None else genome - frozenset().union(*symbols.values()))
+        clusters = clusters_of(obs)
         asked = {name: own for name, own in clusters.items() if len(own) >= settings["min_cluster_size"]}
         told.counts = {"in": len(clusters), "kept": len(asked), "small_sample": len(clusters) - len(asked)}
-        told.notes.append(f"the universe are the {len(symbols)} proteins of this run")
-        nameless = [name for name, own in symbols.items() if not own]
-        if nameless:
-            told.notes.append(f"{len(nameless)} proteins have no gene symbol and are in no set: {_shown(nameless)}")
-        if not settings["gene_sets"]:
-            told.notes.append("no gene sets are configured (biology.gene_sets): nothing was tested")
-        if len(asked) < len(clusters):
-            few = settings["min_cluster_size"]
-            told.notes.append(f"{len(clusters) - len(asked)} clusters of fewer than {few} proteins were not tested")
-        parts = []
+        told.notes += _about_run(symbols, clusters, asked, settings)
+        parts, described = [], []
         for library, path in settings["gene_sets"].items():
-            sets = read_gmt(path)
-            members = members_in_universe(sets, symbols)
-            tested = worth_testing(members, len(symbols), settings["min_set_size"], settings["max_set_size"])
-            told.notes += library_notes(library, members, tested, symbols)
-            for cluster, own in asked.items():
-                found = enrich(own, [members[index] for index in tested], list(symbols))
-                parts.append(described(found, [sets[index] for index in tested], cluster, library))
+            sets, renamed = sets_by_symbol(read_gmt(path), known, library)
+            lost += renamed
+            rows, about, notes, without = enrich_library(library, sets, asked, universe, settings)
+            lost += [
+                {"what": "protein", "library": library, "identifier": name, "symbol": None, "how": "in_no_set"}
+                for name in without
+            ]
+            told.notes += notes
+            parts.append(rows)
+            described.append(about)
         filled = [part for part in parts if len(part)]
         write_tsv(enrichment, pd.concat(filled) if filled else pd.DataFrame(columns=list(COLUMNS)), COLUMNS)
+        write_tsv(libraries, pd.DataFrame(described, columns=list(LIBRARIES)), LIBRARIES)
+        write_tsv(identifiers, pd.DataFrame(lost, columns=list(LOSSES)), LOSSES)
+        told.extra = {"seed": settings["seed"], "libraries": described}
 
 
-def read_clusters(proteins: str | Path) -> tuple[dict[str, frozenset[str]], dict[str, list[str]]]:
-    """Gene symbols of each protein in upper case, and the proteins of each cluster, from proteins.h5ad."""
+def read_proteins(proteins: str | Path) -> pd.DataFrame:
+    """What is known of each protein, from proteins.h5ad."""
     from anndata import read_h5ad
 
-    obs = read_h5ad(proteins).obs
-    symbols = {
-        str(name): frozenset(gene.upper() for gene in str(genes).replace("/", ";").split(";") if gene)
-        for name, genes in zip(obs.index, obs["genes"], strict=True)
-    }
+    return read_h5ad(proteins, backed="r").obs
+
+
+def clusters_of(obs: pd.DataFrame) -> dict[str, list[str]]:
+    """Names of the proteins of each cluster, clusters in their order.
+
+    Args:
+        obs: of proteins.h5ad, with a categorical column `cluster`.
+    """
     cluster = obs["cluster"].astype(str)
     ordered = obs["cluster"].cat.categories if len(obs) else []
-    return symbols, {str(name): [str(own) for own in obs.index[cluster == str(name)]] for name in ordered}
+    return {str(name): [str(own) for own in obs.index[cluster == str(name)]] for name in ordered}
 
 
-def read_gmt(path: str | Path) -> list[GeneSet]:
-    """Read gene sets: a line a set, tab-separated, name, identifier or description, then symbols.
-
-    Args:
-        path: a GMT file, plain or compressed (.gz).
-
-    Returns:
-        The sets in the order of the file, sets without genes left out.
-
-    Raises:
-        GeneSetError: the file is missing or is no GMT file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise GeneSetError(f"gene sets {path}: there is no such file; biology.gene_sets names a GMT file")
-    opened = gzip.open if path.suffix == ".gz" else open
-    sets = []
-    try:
-        with opened(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                parts = [part.strip() for part in line.rstrip("\r\n").split("\t")]
-                if not any(parts):
-                    continue
-                if len(parts) < 3:
-                    raise GeneSetError(
-                        f"gene sets {path}, line {number}: found {len(parts)} columns separated by tabs; "
-                        "a GMT file has a name, an identifier or description, and one gene or more"
-                    )
-                genes = frozenset(part.upper() for part in parts[2:] if part)
-                if genes:
-                    sets.append(GeneSet(*_named(parts[0], parts[1]), genes))
-    except (UnicodeDecodeError, OSError) as error:
-        raise GeneSetError(f"gene sets {path}: neither UTF-8 text nor text compressed by gzip ({error})") from error
-    return sets
-
-
-def _named(name: str, second: str) -> tuple[str, str | None]:
-    in_name = ID_IN_NAME.search(name)
-    term = name[: in_name.start()] if in_name else name
-    if ID.fullmatch(second):
-        return term, second
-    return term, in_name.group(1) if in_name else None
-
-
-def members_in_universe(sets: list[GeneSet], symbols: dict[str, frozenset[str]]) -> list[list[str]]:
-    """Proteins of the universe that each set holds.
+def enrich_library(
+    library: str, sets: list[GeneSet], clusters: dict[str, list[str]], universe: Universe, settings: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any], list[str], list[str]]:
+    """Test all sets of a library in all clusters.
 
     Args:
-        sets: gene sets.
-        symbols: the universe: protein -> its genes' symbols in upper case.
+        library: name of the gene sets.
+        sets: the sets, with symbols as the universe has them.
+        clusters: the proteins of each cluster that is asked; no protein is in two.
+        universe: what they were drawn from.
+        settings: min_set_size, max_set_size, permutations, seed, trim, trim_by.
 
     Returns:
-        For each set, names of its proteins in the order of `symbols`.
+        Rows of enrichment.tsv, the row of enrichment_libraries.tsv, notes, and proteins that are in no set.
     """
-    proteins_of: dict[str, list[int]] = {}
-    for place, own in enumerate(symbols.values()):
-        for gene in own:
-            proteins_of.setdefault(gene, []).append(place)
-    names = list(symbols)
-    known = proteins_of.keys()
-    return [[names[i] for i in sorted({i for gene in one.genes & known for i in proteins_of[gene]})] for one in sets]
-
-
-def worth_testing(members: list[list[str]], universe: int, smallest: int, largest: int | None) -> list[int]:
-    """Places of the sets worth a test: neither too small nor too large in the universe, nor all of it."""
-    top = universe - 1 if largest is None else min(largest, universe - 1)
-    return [index for index, own in enumerate(members) if smallest <= len(own) <= top]
+    symbols, names = universe.symbols, list(universe.symbols)
+    members = members_in_universe(sets, symbols)
+    tested = worth_testing(members, len(symbols), settings["min_set_size"], settings["max_set_size"])
+    place = {name: number for number, name in enumerate(names)}
+    of_sets = membership([[place[name] for name in members[index]] for index in tested], len(names))
+    of_clusters = membership([[place[name] for name in own] for own in clusters.values()], len(names))
+    found = overrepresentation(of_sets, of_clusters)
+    null = _null(of_sets, of_clusters, found, settings)
+    kept = [sets[index] for index in tested]
+    columns = _corrected(found, null, kept, universe.genome)
+    groups = _grouped(found, of_sets, of_clusters, settings)
+    rows = _rows(library, kept, list(clusters), names, found, of_sets, of_clusters, {**columns, "group": groups})
+    covered = {name for own in members for name in own}
+    without = [name for name, own in symbols.items() if own and name not in covered]
+    about = _about(library, sets, found, columns, null, settings)
+    about |= {"n_covered": len(covered), "n_without_set": len(without)}
+    return rows, about, _library_notes(about, without, sets), without
 
 
 def enrich(cluster: list[str], members: list[list[str]], universe: list[str]) -> pd.DataFrame:
-    """Over-representation of a cluster in each of many sets, by the hypergeometric test of gseapy, offline.
+    """Over-representation of one cluster in each of many sets.
 
     Args:
         cluster: proteins of the cluster, part of the universe.
@@ -186,73 +186,174 @@ def enrich(cluster: list[str], members: list[list[str]], universe: list[str]) ->
 
     Returns:
         One row for each set with a protein in common, by p: set (place in `members`), k (in common), n (in the
-        cluster), K (in the set), N (in the universe), proteins (list), odds_ratio (with 1/2 added to each of the four
-        counts, after Haldane and Anscombe, so that it is finite), p (to have k or more in common), q
+        cluster), K (in the set), N (in the universe), proteins (list), odds_ratio, p (to have k or more in common), q
         (Benjamini-Hochberg over all `members`, those without overlap included: they were tested too), q_gseapy
         (over those with an overlap only).
     """
-    # gseapy turns numbers into Entrez ids and changes case: names of our own pass unchanged
-    token = {name: f"P{place}" for place, name in enumerate(universe)}
-    keys = {f"S{place}": place for place, own in enumerate(members) if own}
-    columns = ["set", "k", "n", "K", "N", "proteins", "odds_ratio", "p", "q", "q_gseapy"]
-    hit = set(cluster)
-    if not cluster or not any(hit.intersection(members[place]) for place in keys.values()):
-        return pd.DataFrame(columns=columns)
-    import gseapy
+    place = {name: number for number, name in enumerate(universe)}
+    of_sets = membership([[place[name] for name in own] for own in members], len(universe))
+    of_cluster = membership([[place[name] for name in cluster]], len(universe))
+    found = overrepresentation(of_sets, of_cluster)
+    here = np.flatnonzero(found.k[0])
+    here = here[np.lexsort((here, found.p[0, here]))]
+    hit = set(of_cluster.indices)
+    table = {"set": here, "k": found.k[0, here], "n": len(hit), "K": found.K[here], "N": found.N}
+    table["proteins"] = [[universe[i] for i in _row(of_sets, index) if i in hit] for index in here]
+    table |= {"odds_ratio": odds_ratios(found)[0, here], "p": found.p[0, here]}
+    table |= {"q": over_all(found.p)[0, here], "q_gseapy": over_overlapping(found)[0, here]}
+    return pd.DataFrame(table)
 
-    found = gseapy.enrich(
-        gene_list=[token[name] for name in cluster],
-        gene_sets={key: [token[name] for name in members[place]] for key, place in keys.items()},
-        background=list(token.values()),
-        outdir=None,
-        no_plot=True,
-    ).results
-    place = found["Term"].map(keys)
-    proteins = [[universe[i] for i in sorted(int(short[1:]) for short in own.split(";"))] for own in found["Genes"]]
-    p = np.minimum(found["P-value"].to_numpy(float), 1.0)
-    tested = np.ones(len(members))
-    tested[place.to_numpy()] = p
-    table = pd.DataFrame(
+
+def _null(of_sets: csr_matrix, of_clusters: csr_matrix, found: Overlaps, settings: dict[str, Any]) -> Null | None:
+    if not settings["permutations"] or not found.p.size:
+        return None
+    labels = np.full(found.N, -1, np.int64)
+    labels[of_clusters.indices] = np.repeat(np.arange(of_clusters.shape[0]), np.diff(of_clusters.indptr))
+    return permutation_null(of_sets, labels, found, settings["permutations"], settings["seed"])
+
+
+def _corrected(
+    found: Overlaps, null: Null | None, sets: list[GeneSet], genome: frozenset[str] | None
+) -> dict[str, np.ndarray | None]:
+    """Everything that is said of a pair of cluster and set beside its counts: (C, T) each."""
+    told: dict[str, np.ndarray | None] = {
+        "odds_ratio": odds_ratios(found), "p": found.p, "q": over_all(found.p), "q_gseapy": over_overlapping(found),
+        "p_permuted": null.p if null else None, "q_permuted": null.q if null else None,
+    }  # fmt: skip
+    if genome is not None:
+        beside = np.array([len(one.genes & genome) for one in sets], np.int64)
+        total, size = found.N + len(genome), found.K + beside
+        whole = np.broadcast_to(size[None], found.k.shape)
+        p = np.ones(found.k.shape)
+        here = found.k > 0
+        drawn = np.broadcast_to(found.n[:, None], found.k.shape)
+        p[here] = tail_probability(found.k[here], whole[here], drawn[here], total)
+        told |= {"K_genome": whole, "N_genome": np.full(found.k.shape, total), "p_genome": p, "q_genome": over_all(p)}
+    return told
+
+
+def _grouped(found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, settings: dict[str, Any]) -> np.ndarray:
+    """(C, T) place of the set under which each is named, negative for one that is not worth a name."""
+    groups = np.full(found.p.shape, -1, np.int64)
+    for cluster in range(len(found.n)):
+        here = np.flatnonzero((found.k[cluster] > 0) & (found.p[cluster] <= TRIMMED_UP_TO))
+        if not len(here):
+            continue
+        if settings["trim"] is None:
+            groups[cluster, here] = here
+            continue
+        hits = of_sets[here][:, _row(of_clusters, cluster)]
+        best = np.lexsort((here, found.p[cluster, here]))
+        groups[cluster, here] = here[representatives(hits, best, settings["trim"], settings["trim_by"])]
+    return groups
+
+
+def _rows(
+    library: str,
+    sets: list[GeneSet],
+    clusters: list[str],
+    names: list[str],
+    found: Overlaps,
+    of_sets: csr_matrix,
+    of_clusters: csr_matrix,
+    columns: dict[str, np.ndarray | None],
+) -> pd.DataFrame:
+    own, place = np.nonzero(found.k)
+    order = np.lexsort((place, found.p[own, place], own))
+    own, place = own[order], place[order]
+    hits = [set(_row(of_clusters, cluster)) for cluster in range(len(clusters))]
+    groups = columns["group"]
+    assert groups is not None
+    told = {name: values[own, place] for name, values in columns.items() if name != "group" and values is not None}
+    return pd.DataFrame(
         {
-            "set": place,
-            "k": [len(names) for names in proteins],
-            "n": len(cluster),
-            "K": [len(members[index]) for index in place],
-            "N": len(universe),
-            "proteins": proteins,
-            "odds_ratio": found["Odds Ratio"].to_numpy(float),
-            "p": p,
-            "q": false_discovery_control(tested)[place.to_numpy()],
-            "q_gseapy": found["Adjusted P-value"].to_numpy(float),
-        },
-        columns=columns,
-    )
-    return table.sort_values(["p", "set"], ignore_index=True)
+            "cluster": [clusters[row] for row in own],
+            "gene_set_library": library,
+            "term": [sets[column].term for column in place],
+            "term_id": [sets[column].term_id for column in place],
+            "k": found.k[own, place], "n": found.n[own], "K": found.K[place], "N": found.N,
+            "genes": [
+                ";".join(names[i] for i in _row(of_sets, column) if i in hits[row])
+                for row, column in zip(own, place, strict=True)
+            ],
+            **told,
+            "n_tests": found.p.size,
+            "representative": [sets[group].term if group >= 0 else None for group in groups[own, place]],
+        }
+    )  # fmt: skip
 
 
-def described(found: pd.DataFrame, sets: list[GeneSet], cluster: str, library: str) -> pd.DataFrame:
-    """Rows of enrichment.tsv from what `enrich` found in `sets`."""
-    own = [sets[index] for index in found["set"]]
-    table = found.drop(columns=["set", "proteins"]).assign(
-        cluster=cluster,
-        gene_set_library=library,
-        term=[one.term for one in own],
-        term_id=[one.term_id for one in own],
-        genes=[";".join(names) for names in found["proteins"]],
-    )
-    return table[list(COLUMNS)]
+def _about(
+    library: str,
+    sets: list[GeneSet],
+    found: Overlaps,
+    columns: dict[str, np.ndarray | None],
+    null: Null | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The row of enrichment_libraries.tsv, without what a library covers."""
+    clusters, tested = found.p.shape
+    here = found.k > 0
+    q, theirs = columns["q"], columns["q_gseapy"]
+    assert q is not None
+    assert theirs is not None
+    sure = q <= ALPHA
+    threshold = float(found.p[sure].max()) if sure.any() else None
+    genome, permuted = columns.get("q_genome"), columns["q_permuted"]
+    ratio = (q[here] / theirs[here]).max() if here.any() else None
+    return {
+        "gene_set_library": library, "n_sets": len(sets), "n_tested": tested, "n_clusters": clusters,
+        "n_tests": found.p.size, "N": found.N, "min_set_size": settings["min_set_size"],
+        "max_set_size": settings["max_set_size"], "alpha": ALPHA, "n_found": int(sure.sum()),
+        "n_found_gseapy": int(((theirs <= ALPHA) & here).sum()),
+        "n_found_genome": None if genome is None else int(((genome <= ALPHA) & here).sum()),
+        "n_found_permuted": None if permuted is None else int(((permuted <= ALPHA) & here).sum()),
+        "permutations": settings["permutations"] if null else 0, "seed": settings["seed"],
+        "n_by_chance": null.expected(threshold) if null and threshold is not None else None,
+        "p_5_percent": float(np.quantile(null.smallest, 0.05)) if null else None,
+        "q_ratio": None if ratio is None else float(ratio), "cellular_components": has_cellular_components(sets),
+    }  # fmt: skip
 
 
-def library_notes(
-    library: str, members: list[list[str]], tested: list[int], symbols: dict[str, frozenset[str]]
+def _about_run(
+    symbols: dict[str, frozenset[str]],
+    clusters: dict[str, list[str]],
+    asked: dict[str, list[str]],
+    settings: dict[str, Any],
 ) -> list[str]:
-    """What a library covers of the universe, and what it does not know."""
-    covered = {name for own in members for name in own}
-    lost = [name for name, own in symbols.items() if own and name not in covered]
-    notes = [f"{library}: {len(tested)} of {len(members)} sets tested, which hold {len(covered)} proteins of this run"]
-    if lost:
-        notes.append(f"{library}: {len(lost)} proteins are in none of its sets: {_shown(lost)}")
+    notes = [f"the universe are the {len(symbols)} proteins of this run"]
+    nameless = [name for name, own in symbols.items() if not own]
+    if nameless:
+        notes.append(f"{len(nameless)} proteins have no gene symbol and are in no set: {_shown(nameless)}")
+    if not settings["gene_sets"]:
+        notes.append("no gene sets are configured (biology.gene_sets): nothing was tested")
+    if len(asked) < len(clusters):
+        few = settings["min_cluster_size"]
+        notes.append(f"{len(clusters) - len(asked)} clusters of fewer than {few} proteins were not tested")
     return notes
+
+
+def _library_notes(about: dict[str, Any], without: list[str], sets: list[GeneSet]) -> list[str]:
+    """What a library covers of the universe, what it does not know, and where it comes from."""
+    library = about["gene_set_library"]
+    covered = about["n_covered"]
+    scope = f"{about['n_tests']} tests ({about['n_clusters']} clusters)"
+    notes = [
+        f"{library}: {about['n_tested']} of {about['n_sets']} sets tested, which hold {covered} proteins; q over {scope}"
+    ]
+    if without:
+        notes.append(f"{library}: {len(without)} proteins are in none of its sets: {_shown(without)}")
+    if has_cellular_components(sets):
+        notes.append(
+            f"{library} has cellular components of the Gene Ontology, some of which the Human Protein Atlas assigned "
+            "from its images: for proteins of that atlas this is no independent evidence. A file of annotations "
+            "(biology.annotations) can leave them out"
+        )
+    return notes
+
+
+def _row(matrix: csr_matrix, row: int) -> np.ndarray:
+    return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
 
 
 def _shown(names: list[str], most: int = 20) -> str:

@@ -114,7 +114,7 @@ def over_all(p: np.ndarray) -> np.ndarray:
     Returns:
         q in the shape of p.
     """
-    return false_discovery_control(p, axis=None) if p.size else p.copy()
+    return false_discovery_control(p.ravel()).reshape(p.shape) if p.size else p.copy()
 
 
 def over_overlapping(found: Overlaps) -> np.ndarray:
