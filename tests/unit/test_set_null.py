@@ -45,7 +45,7 @@ def test_null_by_brute_force():
             for t in levels[levels >= level]
         ]
         rate[level] = min(1, *worse)
-    assert np.allclose(null.q, np.vectorize(rate.get)(found.p))
+    assert np.allclose(null.q, np.vectorize(rate.get, otypes=[float])(found.p))
     assert null.expected(0.1) == pytest.approx((drawn_p <= 0.1).sum() / 40)
     assert null.expected(0.0) == 0
 

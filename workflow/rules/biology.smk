@@ -28,6 +28,33 @@ rule fetch_gene_sets:
         "../scripts/fetch_gene_sets.py"
 
 
+rule make_gene_sets:
+    input:
+        files=files_of_annotations,
+    output:
+        gene_sets="results/gene_sets/{made_sets}.gmt",
+        summary="results/summaries/make_gene_sets/{made_sets}.json",
+    log:
+        "logs/gene_sets/make/{made_sets}.log",
+    benchmark:
+        "results/benchmark/make_gene_sets/{made_sets}.tsv"
+    wildcard_constraints:
+        made_sets=annotated_gene_sets(),
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        source=source_of_made_sets,
+        code=code_digest("make_gene_sets"),
+    message:
+        "Making the gene sets {wildcards.made_sets} from annotations"
+    script:
+        "../scripts/make_gene_sets.py"
+
+
 rule enrich:
     input:
         proteins="results/atlas/{model}/proteins.h5ad",
@@ -85,3 +112,63 @@ rule heterogeneity:
         "Asking which proteins differ from cell to cell by {wildcards.model}"
     script:
         "../scripts/heterogeneity.py"
+
+
+rule prerank:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        heterogeneity="results/biology/{model}/heterogeneity.tsv",
+        gene_sets=gene_set_files(config).values(),
+        tables=gene_tables(config),
+    output:
+        prerank="results/biology/{model}/prerank.tsv",
+        summary="results/summaries/prerank/{model}.json",
+    log:
+        "logs/prerank/{model}.log",
+    benchmark:
+        "results/benchmark/prerank/{model}.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=prerank_settings(config),
+        code=code_digest("prerank"),
+    message:
+        "Asking which gene sets gather at the ends of rankings by {wildcards.model}"
+    script:
+        "../scripts/prerank.py"
+
+
+rule complexes:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        gene_sets=complexes_settings(config)["gene_sets"].values(),
+        tables=gene_tables(config),
+        complexes=config["biology"]["complexes"]["file"] or [],
+    output:
+        neighbours="results/biology/{model}/complex_neighbours.tsv",
+        curve="results/biology/{model}/complex_curve.tsv",
+        pairs="results/biology/{model}/complex_pairs.tsv",
+        complexes="results/biology/{model}/complexes.tsv",
+        set_pairs="results/biology/{model}/set_pairs.tsv",
+        summary="results/summaries/complexes/{model}.json",
+    log:
+        "logs/complexes/{model}.log",
+    benchmark:
+        "results/benchmark/complexes/{model}.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        settings=complexes_settings(config),
+        code=code_digest("complexes"),
+    message:
+        "Asking whether complexes look alike by {wildcards.model}"
+    script:
+        "../scripts/complexes.py"

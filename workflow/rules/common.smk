@@ -513,6 +513,22 @@ def fetched_gene_sets():
     return "|".join(re.escape(name) for name in names) if names else "(?!)"
 
 
+def annotated_gene_sets():
+    """Regular expression of the gene sets that are made from annotations."""
+    return either([name for name, source in config["biology"]["gene_sets"].items() if is_annotated(source)])
+
+
+def source_of_made_sets(wildcards):
+    """A parameter: the annotations that the job's gene sets are made from, and what of them counts."""
+    return config["biology"]["gene_sets"][wildcards.made_sets]
+
+
+def files_of_annotations(wildcards):
+    """An input: the annotations that the job's gene sets are made from, and their ontology."""
+    source = source_of_made_sets(wildcards)
+    return [source[key] for key in ("annotations", "ontology") if source[key]]
+
+
 def source_of_gene_sets(wildcards):
     """A parameter: the address of gene sets, or their library and organism."""
     return config["biology"]["gene_sets"][wildcards.gene_sets]
@@ -681,6 +697,12 @@ def run_summaries(wildcards):
             for stage in ("evaluate", "break_down", "probe_leaks", "atlas", "enrich", "heterogeneity")
             for model in models
         ]
+        + [f"results/summaries/{stage}/{model}.json" for stage in ("prerank", "complexes") for model in models]
+        + [
+            f"results/summaries/make_gene_sets/{name}.json"
+            for name, source in config["biology"]["gene_sets"].items()
+            if is_annotated(source)
+        ]
     )
 
 
@@ -703,6 +725,7 @@ def what_the_run_is(wildcards):
         "gpu_models": [model for model, named in working.items() if gpus_of(named)],
         "weights": {model: config["models"][model]["weights"] for model, named in working.items() if weights_of(named)},
         "gene_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_fetched(source)],
+        "made_sets": [name for name, source in config["biology"]["gene_sets"].items() if is_annotated(source)],
         "networks": {
             source: segmenters_among(segment_weights(named))
             for source, named in outlined.items()

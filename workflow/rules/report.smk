@@ -195,6 +195,61 @@ rule plot_model:
         "../scripts/plot_model.py"
 
 
+rule plot_gene_sets:
+    input:
+        libraries="results/biology/{model}/enrichment_libraries.tsv",
+        prerank="results/biology/{model}/prerank.tsv",
+        curve="results/biology/{model}/complex_curve.tsv",
+        pairs="results/biology/{model}/complex_pairs.tsv",
+        set_pairs="results/biology/{model}/set_pairs.tsv",
+    output:
+        gene_sets=report(
+            "results/report/figures/{model}/gene_sets.png",
+            caption="../report/gene_sets.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "terms found, by universe and correction"},
+        ),
+        complexes=report(
+            "results/report/figures/{model}/complexes.png",
+            caption="../report/complexes.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "complexes among nearest proteins"},
+        ),
+        set_pairs=report(
+            "results/report/figures/{model}/set_pairs.png",
+            caption="../report/set_pairs.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "gene sets told apart"},
+        ),
+        prerank=report(
+            "results/report/figures/{model}/prerank.png",
+            caption="../report/prerank.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "gene sets at the ends of rankings"},
+        ),
+    log:
+        "logs/report/plot_gene_sets/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_gene_sets/{model}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_gene_sets"),
+    message:
+        "Drawing what gene sets and complexes say by {wildcards.model}"
+    script:
+        "../scripts/plot_gene_sets.py"
+
+
 rule plot_scores:
     input:
         classes="results/evaluation/{model}/classes.tsv",
@@ -371,6 +426,14 @@ rule build_site:
         enrichment=evaluated("results/biology/{model}/enrichment.tsv"),
         heterogeneity=evaluated("results/biology/{model}/heterogeneity.tsv"),
         heterogeneity_fields=evaluated("results/biology/{model}/heterogeneity_fields.tsv"),
+        enrichment_libraries=evaluated("results/biology/{model}/enrichment_libraries.tsv"),
+        identifiers=evaluated("results/biology/{model}/identifiers.tsv"),
+        prerank=evaluated("results/biology/{model}/prerank.tsv"),
+        complexes=evaluated("results/biology/{model}/complexes.tsv"),
+        complex_neighbours=evaluated("results/biology/{model}/complex_neighbours.tsv"),
+        complex_curve=evaluated("results/biology/{model}/complex_curve.tsv"),
+        set_pairs=evaluated("results/biology/{model}/set_pairs.tsv"),
+        gene_set_figures=evaluated("results/report/figures/{model}/gene_sets.png"),
     output:
         site=report(
             directory("results/report/site"),

@@ -103,7 +103,8 @@ def read_identifiers(path: str | Path) -> Identifiers:
     rows = list(csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ","))
     header = [name.strip().casefold() for name in rows[0]] if rows else []
     place = {
-        column: next((header.index(name) for name in names if name in header), None) for column, names in HEADERS.items()
+        column: next((header.index(name) for name in names if name in header), None)
+        for column, names in HEADERS.items()
     }
     if place["symbol"] is None and place["ensembl"] is None:
         raise IdentifierError(

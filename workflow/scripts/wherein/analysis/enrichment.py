@@ -339,15 +339,15 @@ def _library_notes(about: dict[str, Any], without: list[str], sets: list[GeneSet
     covered = about["n_covered"]
     scope = f"{about['n_tests']} tests ({about['n_clusters']} clusters)"
     notes = [
-        f"{library}: {about['n_tested']} of {about['n_sets']} sets tested, which hold {covered} proteins; q over {scope}"
+        f"{library}: {about['n_tested']} of {about['n_sets']} sets tested, {covered} proteins in any; q over {scope}"
     ]
     if without:
         notes.append(f"{library}: {len(without)} proteins are in none of its sets: {_shown(without)}")
     if has_cellular_components(sets):
         notes.append(
             f"{library} has cellular components of the Gene Ontology, some of which the Human Protein Atlas assigned "
-            "from its images: for proteins of that atlas this is no independent evidence. A file of annotations "
-            "(biology.annotations) can leave them out"
+            "from its images: for proteins of that atlas this is no independent evidence. Sets made "
+            "from a file of annotations (biology.gene_sets) leave them out"
         )
     return notes
 

@@ -36,8 +36,8 @@ class Stage(NamedTuple):
 
     Attributes:
         name: of the rule.
-        per: wildcards of its outputs: `shard`, `model`, `method`, `grid`, `weights`, `segmenter`, `gene_sets`; none for
-            one job in the whole run.
+        per: wildcards of its outputs: `shard`, `model`, `method`, `grid`, `weights`, `segmenter`, `gene_sets`,
+            `made_sets`; none for one job in the whole run.
         outputs: patterns of all files and folders that it writes.
         after: rules whose outputs it reads and after which it runs again.
         needs: rules whose outputs it reads too, but after which it does not run again.
@@ -136,9 +136,15 @@ STAGES = (
            "results/atlas/{model}/moved.tsv"], f"catalog qc crop samples {EMBEDDED}"),
     _stage("fetch_gene_sets", "gene_sets", ["resources/gene_sets/fetched/{gene_sets}.gmt"], summary="",
            benchmark="results/benchmark/gene_sets/{gene_sets}.tsv"),
-    _stage("enrich", "model", ["results/biology/{model}/enrichment.tsv"], "atlas fetch_gene_sets"),
+    _stage("make_gene_sets", "made_sets", ["results/gene_sets/{made_sets}.gmt"]),
+    _stage("enrich", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("enrichment",
+           "enrichment_libraries", "identifiers")], "atlas fetch_gene_sets make_gene_sets"),
     _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
            "results/biology/{model}/heterogeneity_fields.tsv"], f"catalog crop samples {EMBEDDED} evaluate"),
+    _stage("prerank", "model", ["results/biology/{model}/prerank.tsv"],
+           "atlas heterogeneity fetch_gene_sets make_gene_sets"),
+    _stage("complexes", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("complex_neighbours",
+           "complex_curve", "complex_pairs", "complexes", "set_pairs")], "atlas fetch_gene_sets make_gene_sets"),
     _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
            "results/report/overrides.tsv"],
            f"catalog download simulate qc crop samples segment segment_network {EMBEDDED}",
@@ -151,6 +157,9 @@ STAGES = (
     _stage("plot_model", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("umap_units", "umap_proteins",
            "heatmap", "classes", "enrichment", "heterogeneity")], "atlas evaluate enrich heterogeneity", summary="",
            benchmark="results/benchmark/report/plot_model/{model}.tsv"),
+    _stage("plot_gene_sets", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("gene_sets", "complexes",
+           "set_pairs", "prerank")], "enrich prerank complexes", summary="",
+           benchmark="results/benchmark/report/plot_gene_sets/{model}.tsv"),
     _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
            "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
            benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
@@ -162,7 +171,7 @@ STAGES = (
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
-           "heterogeneity", f"split train combine {EMBEDDED}",
+           "heterogeneity prerank complexes plot_gene_sets make_gene_sets", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
@@ -191,6 +200,7 @@ class Plan(NamedTuple):
         gpu_methods: networks that outline and ask for a GPU: all of them, or none.
         learned: models that are trained here, and the grid of fields that each sees; None for one of cells.
         ensembles: members of each ensemble.
+        made_sets: names of the gene sets that are made from annotations.
     """
 
     shards: Sequence[Shard]
@@ -204,6 +214,7 @@ class Plan(NamedTuple):
     gpu_methods: Sequence[str]
     learned: Mapping[str, str | None] = MappingProxyType({})
     ensembles: Mapping[str, Sequence[str]] = MappingProxyType({})
+    made_sets: Sequence[str] = ()
 
 
 class Job(NamedTuple):
@@ -281,7 +292,9 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
     jobs = []
     for stage, item, node in listed:
         shard, model, method = (item.get(wildcard) for wildcard in ("shard", "model", "method"))
-        named = item.get("weights") or item.get("segmenter") or item.get("gene_sets") or item.get("grid")
+        named = next(
+            (item[key] for key in ("weights", "segmenter", "gene_sets", "made_sets", "grid") if key in item), None
+        )
         source = source_of[shard] if shard else None
         jobs.append(Job(stage.name, model, method, shard, source, named, not node.to_do, _gpus(stage, item, plan)))
     return jobs
@@ -337,7 +350,7 @@ def _items(stage: Stage, plan: Plan) -> Iterable[tuple[str, ...]]:
         worked = _models(stage, plan)
         models = [model for model, sources in worked.items() if any(s.source in sources for s in plan.shards)]
         names = {"shard": shards, "model": models, "weights": plan.weights.values(), "segmenter": _segmenters(plan),
-                 "gene_sets": plan.gene_sets}  # fmt: skip
+                 "gene_sets": plan.gene_sets, "made_sets": plan.made_sets}  # fmt: skip
         yield from ((name,) for name in dict.fromkeys(names[stage.per[0]]))
     elif shards or not stage.kinds:
         yield ()
