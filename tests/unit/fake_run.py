@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.analysis.complexes import COMPLEXES, CURVE, HISTOGRAM, NEAREST, TESTS
+from wherein.analysis.enrichment import LIBRARIES
+from wherein.analysis.gene_sets import LOSSES
 from wherein.analysis.moved import MOVED
+from wherein.analysis.prerank import COLUMNS as PRERANK
 from wherein.atomic import atomic_path, write_json
 from wherein.crops.store import CropWriter
 from wherein.metrics.segmentation_objects import object_table
@@ -43,6 +47,11 @@ CLASSES = ("Nucleoplasm", "Nucleoli", "Cytosol", "Mitochondria", "Plasma membran
 ROLES_OF = {"human": ("nucleus", "microtubules", "er", "protein"), "yeast": ("protein", "reference")}
 WINDOW_PX = 96
 
+GENE_SET_TABLES = (
+    *("enrichment_libraries", "identifiers", "prerank", "complexes"),
+    *("complex_neighbours", "complex_curve", "complex_pairs", "set_pairs"),
+)
+
 
 @dataclass
 class FakeRun:
@@ -69,6 +78,11 @@ class FakeRun:
             "heterogeneity": self.path(f"biology/{model}/heterogeneity.tsv"),
         }
 
+    def gene_set_inputs(self, model: str) -> dict[str, str]:
+        names = {"libraries": "enrichment_libraries", "curve": "complex_curve", "pairs": "complex_pairs"}
+        named = {name: names.get(name, name) for name in ("libraries", "prerank", "curve", "pairs", "set_pairs")}
+        return {name: self.path(f"biology/{model}/{table}.tsv") for name, table in named.items()}
+
     def site_inputs(self) -> dict[str, Any]:
         per_model = {
             "model_figures": "report/figures/{model}/umap_proteins.png",
@@ -82,6 +96,7 @@ class FakeRun:
             "enrichment": "biology/{model}/enrichment.tsv",
             "heterogeneity": "biology/{model}/heterogeneity.tsv",
             "heterogeneity_fields": "biology/{model}/heterogeneity_fields.tsv",
+            **{name: f"biology/{{model}}/{name}.tsv" for name in GENE_SET_TABLES},
             "scored": "evaluation/{model}/fields.parquet",
             "groups": "evaluation/{model}/groups.tsv",
             "breakdown": "evaluation/{model}/breakdown.json",
@@ -206,7 +221,7 @@ def empty_model(run: FakeRun, model: str) -> None:
     atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
     filled = {
         "atlas": ("clusters", "moved"),
-        "biology": ("enrichment", "heterogeneity", "heterogeneity_fields"),
+        "biology": ("enrichment", "heterogeneity", "heterogeneity_fields", *GENE_SET_TABLES),
         "evaluation": ("classes",),
     }
     for folder, names in filled.items():
@@ -579,7 +594,7 @@ def _scores(run: FakeRun, model: str, level: str, truth: np.ndarray, shares: np.
 
 def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.random.Generator) -> None:
     terms = [(str(cluster), "go_cc", term, f"GO:000{n}{cluster}", 1 + n, 3, 5, 15, "HGENE0;HGENE1", 3.0 + n,
-              10.0 ** -(n + 1), 10.0**-n, 10.0**-n)
+              10.0 ** -(n + 1), 10.0**-n, 10.0**-n, 0.01, 0.01, 9, "nucleolus" if n < 2 else None)
              for cluster in (1, 2, 3)
              for n, term in enumerate(("nucleolus", "vesicle membrane", "cytosolic ribosome"))]  # fmt: skip
     columns = [
@@ -596,8 +611,13 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
         "p",
         "q",
         "q_gseapy",
+        "p_permuted",
+        "q_permuted",
+        "n_tests",
+        "representative",
     ]
     Path(run.path(f"biology/{model}")).mkdir(parents=True)
+    _gene_sets(run, model)
     _tsv(run.path(f"biology/{model}/enrichment.tsv"), pd.DataFrame(terms, columns=columns))
     rows, by_field = [], []
     for (gene, line), group in units.groupby(["gene", "cell_line"]):
@@ -616,6 +636,63 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
                "intensity_cv_z", "label_entropy"]  # fmt: skip
     table = pd.DataFrame(by_field, columns=columns)
     _tsv(run.path(f"biology/{model}/heterogeneity_fields.tsv"), table if level == "cell" else table.head(0))
+
+
+def _gene_sets(run: FakeRun, model: str) -> None:
+    """What gene sets and complexes say, and tables of a model that was asked nothing."""
+    told: dict[str, list[dict[str, Any]]] = {
+        "enrichment_libraries": [
+            {"gene_set_library": "go_cc", "n_sets": 9, "n_tested": 3, "n_clusters": 3, "n_tests": 9, "N": 15,
+             "n_covered": 12, "n_without_set": 3, "min_set_size": 3, "alpha": 0.05, "n_found": 2, "n_found_gseapy": 4,
+             "n_found_genome": 8, "n_found_permuted": 2, "permutations": 99, "seed": 0, "n_by_chance": 0.3,
+             "p_5_percent": 0.01, "q_ratio": 2.0, "cellular_components": True},
+        ],
+        "identifiers": [
+            {"what": "protein", "identifier": "OLD<1>", "symbol": "NEW1", "how": "translated"},
+            {"what": "protein", "library": "go_cc", "identifier": "HGENE3", "how": "in_no_set"},
+        ],
+        "prerank": [
+            {"ranking": "component 1", "gene_set_library": "go_cc", "term": f"set {n}", "term_id": f"GO:{n}", "K": 5,
+             "N": 15, "es": 0.5 - n / 8, "nes": 1.7 - 0.5 * n, "p": 0.002 + n / 20, "q": 0.02 + n / 20,
+             "q_gseapy": 0.1, "n_tests": 8, "permutations": 1000, "leading": "HGENE0;HGENE1"}
+            for n in range(8)
+        ],
+        "complex_neighbours": [
+            {"protein": "HGENE0", "nearest": "HGENE1", "r": 0.97, "shared": True, "complexes": "one <complex>"},
+            {"protein": "HGENE1", "nearest": "HGENE2", "r": 0.7, "shared": False},
+        ],
+        "complex_curve": [
+            {"r_above": r, "n": 12 - n, "n_shared": 6 - n // 2, "share": (6 - n // 2) / (12 - n), "share_low": 0.2,
+             "share_high": 0.9, "chance": 0.1, "chance_low": 0.0, "chance_high": 0.25, "p_permuted": 0.01,
+             "permutations": 99}
+            for n, r in enumerate((-1.0, 0.0, 0.5, 0.8, 0.95))
+        ],
+        "complex_pairs": [
+            {"r_from": -1 + n / 20, "r_to": -0.95 + n / 20, "n_same": n // 4, "n_other": 40 - n} for n in range(40)
+        ],
+        "complexes": [
+            {"complex": "one <complex>", "complex_id": "X:1", "n_subunits": 2, "n_present": 2, "chosen": True,
+             "proteins": "HGENE0;HGENE1", "r_within": 0.97, "r_outside": 0.1, "auc": 0.99, "p": 0.01, "q": 0.02,
+             "n_tests": 2, "permutations": 99},
+            {"complex": "other", "n_subunits": 4, "n_present": 2, "chosen": False, "proteins": "HGENE1;HGENE2",
+             "r_within": 0.2, "r_outside": 0.1, "auc": 0.6, "p": 0.4, "q": 0.4, "n_tests": 2, "permutations": 99},
+        ],
+        "set_pairs": [
+            {"question": "same complex", "a": "same", "b": "other", "n_a": 2, "n_b": 9, "median_a": 0.8,
+             "median_b": 0.1, "auc": 0.9, "p": 0.001, "p_permuted": 0.01, "q": 0.02, "n_tests": 2, "permutations": 99},
+            {"question": "lysosomes and endosomes", "a": "lysosome", "b": "endosome", "n_a": 2, "n_b": 2,
+             "median_a": 0.4, "median_b": -0.3, "auc": 1.0, "p": 0.17, "p_permuted": 0.2, "q": 0.2, "n_tests": 2,
+             "permutations": 99, "proteins_a": "HGENE0;HGENE1", "proteins_b": "HGENE2;HGENE3",
+             "scores_a": "0.4;0.5", "scores_b": "-0.2;-0.3"},
+            {"question": "not there", "a": "GO:1", "b": "GO:2", "n_a": 0, "n_b": 0, "n_tests": 2, "permutations": 99},
+        ],
+    }  # fmt: skip
+    columns = {
+        "enrichment_libraries": LIBRARIES, "identifiers": LOSSES, "prerank": PRERANK, "complex_neighbours": NEAREST,
+        "complex_curve": CURVE, "complex_pairs": HISTOGRAM, "complexes": COMPLEXES, "set_pairs": TESTS,
+    }  # fmt: skip
+    for name, rows in told.items():
+        _tsv(run.path(f"biology/{model}/{name}.tsv"), pd.DataFrame(rows, columns=list(columns[name])))
 
 
 def _tsv(path: str, frame: pd.DataFrame) -> None:

@@ -43,6 +43,7 @@ def finish(root: Path, plan: Plan = PLAN) -> None:
     names = {
         "shard": [shard.name for shard in plan.shards], "model": list(plan.works_on), "weights": ["published"],
         "gene_sets": list(plan.gene_sets), "segmenter": ["own"], "method": ["log-mce", "unet"], "grid": ["256px"],
+        "made_sets": list(plan.made_sets),
     }  # fmt: skip
     for number, stage in enumerate(STAGES, 1):
         for pattern in stage.outputs:
@@ -199,7 +200,7 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     found = to_do(tmp_path)
     assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
                           "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
-                          "compare", "build_site"}  # fmt: skip
+                          "compare", "build_site", "prerank", "complexes", "plot_gene_sets"}  # fmt: skip
 
 
 def test_new_shards_leave_the_old_ones_done(tmp_path):
@@ -470,7 +471,7 @@ def priced(folder: Path, config: dict) -> tuple[pd.DataFrame, str]:
     run = {
         "works_on": {name: [own for own in config["sources"] if name in models_of_source(config, own)]
                      for name in config["models"]},
-        "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [],
+        "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [], "made_sets": [],
         "learned": {}, "ensembles": {},
         "crop": {name: for_source(config, "crop", name) for name in config["sources"]},
     }  # fmt: skip
@@ -503,7 +504,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 15
+    assert table["jobs"].sum() == 4 * 500 + 500 + 18
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ def write_atlas(path, genes_of_cluster):
 def run(tmp_path, genes_of_cluster, gene_sets, **over):
     own = settings("biology", **over)
     own = settings("biology", **over)
+    own = settings("biology", **over)
     enrich_clusters(
         model="m",
         proteins=write_atlas(tmp_path / "proteins.h5ad", genes_of_cluster),

@@ -17,12 +17,15 @@ from wherein.settings import (
     check_config,
     check_files,
     check_tables,
+    complexes_settings,
+    enrichment_settings,
     for_source,
     gene_set_files,
     left_out,
     merge,
     missing_roles,
     models_of_source,
+    prerank_settings,
     roles_of_source,
     schema,
 )
@@ -252,9 +255,44 @@ def test_what_has_an_address_is_not_asked_for(tmp_path):
         check_files(config, str(HOUSE / "resources" / "weights.tsv"))
 
 
+def test_gene_sets_made_of_annotations(tmp_path):
+    annotations = tmp_path / "goa.gaf"
+    config = {"sources": {"demo": {"kind": "simulated"}}, "models": {}}
+    config["biology"] = {"gene_sets": {"go": {"annotations": str(annotations)}}}
+    check_config(config)
+    assert config["biology"]["gene_sets"]["go"]["leave_out_assigned_by"] == ["HPA"]
+    assert gene_set_files(config) == {"go": "results/gene_sets/go.gmt"}
+    weights = str(HOUSE / "resources" / "weights.tsv")
+    with pytest.raises(ConfigError, match=r"biology\.gene_sets\.go\.annotations': found .*there is no such file"):
+        check_files(config, weights)
+    annotations.touch()
+    check_files(config, weights)
+    config["biology"]["genome"] = str(tmp_path / "genome.tsv")
+    with pytest.raises(ConfigError, match=r"biology\.genome': found"):
+        check_files(config, weights)
+
+
+def test_cells_are_compared_whatever_is_asked_of_gene_sets():
+    config = {"sources": {"demo": {"kind": "simulated"}}, "models": {}}
+    check_config(config)
+    cells, sets = biology_settings(config), enrichment_settings(config)
+    config["biology"] |= {"permutations": 7, "set_pairs": [], "identifiers": "x"}
+    config["biology"]["complexes"]["vectors"] = "raw"
+    assert biology_settings(config) == cells
+    assert enrichment_settings(config) == sets | {"permutations": 7, "identifiers": "x"}
+    assert complexes_settings(config)["gene_sets"] == {}
+    assert prerank_settings(config)["seed"] == 0
+
+
 @pytest.mark.parametrize(
     ("found", "says"),
-    [({"libary": "x"}, "unknown key 'libary'"), (3, "found 3"), ({"library": "x", "organism": "cat"}, "found 'cat'")],
+    [
+        ({"libary": "x"}, "unknown key 'libary'"),
+        (3, "found 3"),
+        ({"library": "x", "organism": "cat"}, "found 'cat'"),
+        ({"annotations": "x", "library": "x"}, "allowed is: {annotations, ontology"),
+        ({"annotations": "x", "aspect": "X"}, "allowed are 'C', 'P', 'F'"),
+    ],
 )
 def test_gene_sets_are_a_path_an_address_or_a_library(found, says):
     assert says in error({"sources": {"demo": {"kind": "simulated"}}, "biology": {"gene_sets": {"go": found}}})

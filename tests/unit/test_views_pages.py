@@ -13,15 +13,17 @@ from PIL import Image
 from wherein.models.statistics import Fields
 from wherein.settings import fill_defaults, schema
 from wherein.views.attribution import attributions
+from wherein.views.gene_set_figures import plot_gene_sets, strongest
+from wherein.views.gene_sets_page import gene_set_pages
 from wherein.views.model import plot_model
 from wherein.views.model_pages import gallery, learns_reagents, sample_share
 from wherein.views.pages import duration, share, thousands, volume
 from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
 from wherein.views.releases import moves, news, release_data, summary_of_changes
-from wherein.views.scores import best_terms
+from wherein.views.scores import best_terms, leading_terms
 from wherein.views.segmentation import outlined, plot_segmentation
 from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
-from wherein.views.site import build_site, funnel
+from wherein.views.site import PAGES, build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
 
@@ -30,6 +32,7 @@ SOURCES = {
     "yeast": {"kind": "table", "release": "2", "licence": "CC BY 4.0", "attribution": "A <lab> & friends"},
 }
 FIGURES = ("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity")
+GENE_SET_FIGURES = ("gene_sets", "complexes", "set_pairs", "prerank")
 
 
 def defaults(section: str) -> dict:
@@ -54,6 +57,8 @@ def draw_figures(run: FakeRun, settings: dict) -> None:
     for model, told in run.models.items():
         outputs = {name: str(figures / model / f"{name}.png") for name in FIGURES}
         plot_model(model, told["level"], run.model_inputs(model), settings, outputs)
+        outputs = {name: str(figures / model / f"{name}.png") for name in GENE_SET_FIGURES}
+        plot_gene_sets(model, run.gene_set_inputs(model), settings, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +85,7 @@ def data(site: Path, name: str):
 
 
 @pytest.mark.parametrize("model", ["classic", "gapnet", "empty"])
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", [*FIGURES, *GENE_SET_FIGURES])
 def test_every_figure_of_a_model_is_drawn(run, model, figure):
     picture = np.asarray(Image.open(run.root / "report" / "figures" / model / f"{figure}.png").convert("L"))
     assert (picture < 250).mean() > 0.002
@@ -148,9 +153,48 @@ def test_the_best_terms_of_each_cluster():
     assert len(best_terms(table.head(0), 3, 0.05)) == 0
 
 
+def test_terms_that_say_the_same_are_left_out():
+    table = pd.DataFrame({"term": list("abcd"), "representative": ["a", "a", None, "d"]})
+    assert leading_terms(table)["term"].tolist() == ["a", "c", "d"]
+
+
+def test_the_strongest_sets_of_each_ranking():
+    rows = [("one", 1.5, 0.01), ("one", 1.2, 0.02), ("one", 1.8, 0.03), ("one", -1.0, 0.5), ("two", -2.0, 0.001)]
+    table = pd.DataFrame(rows, columns=["ranking", "nes", "p"])
+    assert strongest(table, 2)["nes"].tolist() == [1.5, 1.2, -1.0, -2.0]
+    assert len(strongest(table.head(0), 2)) == 0
+
+
+def test_pages_of_gene_sets_say_what_was_tested(run, site):
+    text = (site / "gene_sets.html").read_text(encoding="utf-8")
+    for said in ("one-sided hypergeometric", "Benjamini and Hochberg", "Human Protein Atlas", "99 times, seed 0"):
+        assert said in text
+    assert "OLD&lt;1&gt; → NEW1" in text
+    assert "nothing was tested" in text, "the model without tables"
+    text = (site / "complexes.html").read_text(encoding="utf-8")
+    for said in (
+        "one &lt;complex&gt;",
+        "Mann-Whitney",
+        "exchanges of the proteins",
+        "no complexes are given",
+        "not asked",
+    ):
+        assert said in text
+    told = {model["name"]: model for model in gene_set_pages(run.site_inputs(), 0.05)}
+    assert told["empty"]["same"] is None
+    assert told["classic"]["n_chosen"] == 1
+    assert [row["complex"] for row in told["classic"]["complexes"]] == ["one <complex>", "other"]
+    assert told["classic"]["rankings"][0]["n_found"] == 1
+    assert told["classic"]["losses"][0] == {
+        "what": "proteins", "library": "", "how": "translated to the present symbol", "count": 1,
+        "examples": ["OLD<1> → NEW1"],
+    }  # fmt: skip
+    assert "and 1 alike: vesicle membrane" in (site / "clusters.html").read_text(encoding="utf-8")
+
+
 def test_links_of_the_pages_are_relative_and_lead_somewhere(site):
     pages = sorted(site.glob("*.html"))
-    assert len(pages) == 14
+    assert len(pages) == len(PAGES) + 1 + 3
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r'(?:href|src)="([^"]*)"', text):
@@ -172,7 +216,7 @@ def test_the_summary_counts_what_lies_there(site):
     files = [path for path in site.rglob("*") if path.is_file()]
     assert told["files"] == len(files)
     assert told["bytes"] == sum(path.stat().st_size for path in files)
-    assert told["pages"] == 14
+    assert told["pages"] == len(PAGES) + 1 + 3
     assert told["proteins"] == 12
 
 

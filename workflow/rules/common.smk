@@ -40,6 +40,7 @@ from wherein.settings import (
     check_files,
     check_tables,
     complexes_settings,
+    credited_sets,
     enrichment_settings,
     fetched_keys,
     files_to_fetch_with,

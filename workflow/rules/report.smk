@@ -457,7 +457,7 @@ rule build_site:
         settings=config["report"],
         sources=config["sources"],
         models=config["models"],
-        gene_sets=config["biology"]["gene_sets"],
+        gene_sets=credited_sets(config),
         code=code_digest("build_site"),
     message:
         "Building the pages"

@@ -396,6 +396,12 @@ def _gene_set_file(name: str, source: str | dict[str, Any]) -> str:
     return f"resources/gene_sets/fetched/{name}.gmt" if is_fetched(source) else str(source)
 
 
+def credited_sets(config: dict[str, Any]) -> dict[str, Any]:
+    """Gene sets and complexes of a run, whose licences the report names, by the name that it gives them."""
+    file = config["biology"]["complexes"]["file"]
+    return config["biology"]["gene_sets"] | ({"complexes": file} if file else {})
+
+
 def gene_tables(config: dict[str, Any]) -> list[str]:
     """Tables of genes that gene sets and proteins are read with."""
     return [path for path in (config["biology"]["identifiers"], config["biology"]["genome"]) if path]

@@ -43,7 +43,7 @@ HISTOGRAM = ("r_from", "r_to", "n_same", "n_other")
 """results/biology/{model}/complex_pairs.tsv"""
 
 THRESHOLDS = (-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-"""Correlations above which nearest proteins are counted, from all of them on; 0.8 and 0.95 are those of cytoself 2022."""
+"""Correlations above which nearest proteins are counted, first all; 0.8 and 0.95 are those of cytoself 2022."""
 
 SAME_COMPLEX = "same complex"
 
@@ -239,8 +239,8 @@ def complex_table(
 
     Returns:
         By p: mean correlation within, median of that to the other proteins, probability that a pair within is more
-        alike than one across, p (share of random groups of the same size that are as alike), q over all groups of proteins: complexes of which
-        the run has the same proteins are one test.
+        alike than one across, p (share of random groups of the same size that are as alike), q over all groups of
+        proteins: complexes of which the run has the same proteins are one test.
     """
     rng = np.random.default_rng(settings["seed"])
     drawn = {size: _means_of_groups(similar, size, settings["permutations"], rng) for size in sorted({*map(len, own)})}

@@ -53,7 +53,8 @@ def attributions(
     Args:
         run: its tables.
         sources: the section `sources` of the configuration.
-        gene_sets: the key `biology.gene_sets`: a path, an address, or a library and organism, by name.
+        gene_sets: the key `biology.gene_sets`: a path, an address, a library and organism, or
+            annotations, by name; and the complexes.
         inputs: paths by the names that the rule `build_site` gives them.
 
     Returns:
@@ -95,7 +96,9 @@ def _weights(row: Mapping[str, str]) -> Credit:
 
 def _gene_sets(name: str, source: Any, told: Mapping[str, Mapping[str, str]]) -> Credit:
     """A library is looked up by its name, else what configuration calls it; a file by its name."""
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) and "annotations" in source:
+        names, origin = [Path(source["annotations"]).name, f"{name}.gmt"], str(source["annotations"])
+    elif isinstance(source, Mapping):
         names = [source["library"], f"{name}.gmt"]
         origin = f"library {source['library']} ({source.get('organism', 'human')})"
     else:

@@ -71,8 +71,8 @@ def draw_found(libraries: pd.DataFrame, model: str, settings: dict[str, Any], pa
         heading(
             figure,
             f"{model}: terms found, by universe and correction",
-            f"Pairs of cluster and gene set at a false discovery rate of {alpha:g}, all by the one-sided hypergeometric "
-            "test. Against a whole genome, whatever the proteins of this run have in common is found in every cluster.",
+            f"Pairs of cluster and gene set at a false discovery rate of {alpha:g} (one-sided hypergeometric test). "
+            "Against a whole genome, whatever the proteins of this run have in common is found in every cluster.",
         )
         axes = figure.subplots()
         if not len(libraries):
@@ -138,12 +138,11 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame) -> None:
     share = curve["share"]
     errors = np.maximum([share - curve["share_low"], curve["share_high"] - share], 0)
     axes.errorbar(places, share, yerr=errors, color=OKABE_ITO[0], marker="o", capsize=2, label="nearest protein")
-    for place, row in enumerate(curve.itertuples()):
-        axes.annotate(f"{row.n}", (place, -0.03), ha="center", va="top", fontsize=7, color=SOFT, annotation_clip=False)
-    axes.set_xticks(places, ["all" if value <= -1 else f"{value:g}" for value in curve["r_above"]])
-    axes.tick_params(axis="x", pad=12)
-    axes.set(ylim=(0, 1), xlabel="correlation with the nearest protein above (number of proteins over it)",
-             ylabel="share with a complex in common", title="Nearest proteins")  # fmt: skip
+    above = ["all" if value <= -1 else f"{value:g}" for value in curve["r_above"]]
+    ticks = [f"{value}\nn = {count}" for value, count in zip(above, curve["n"].astype(int), strict=True)]
+    axes.set_xticks(places, ticks, fontsize=6.5 if len(ticks) > 9 else 8)
+    axes.set(ylim=(0, 1), xlabel="correlation with the nearest protein is above", title="Nearest proteins")
+    axes.set_ylabel("share with a complex in common")
     axes.legend(loc="upper left")
 
 
@@ -156,7 +155,8 @@ def _draw_pairs(axes: Axes, pairs: pd.DataFrame, same: pd.Series | None) -> None
         )
     axes.set(xlabel="Pearson's correlation of the proteins' mean vectors", ylabel="share of the pairs",
              title="Pairs of proteins", xlim=(-1, 1))  # fmt: skip
-    axes.set_ylim(bottom=0)
+    # room for the legend and the test above the curves
+    axes.set_ylim(0, 1.55 * axes.get_ylim()[1])
     axes.legend(loc="upper left")
     if same is not None and pd.notna(same["p_permuted"]):
         text = (
@@ -185,9 +185,7 @@ def draw_set_pairs(tests: pd.DataFrame, model: str, settings: dict[str, Any], pa
             "of the first set, less that with those of the second.",
         )
         if not len(asked):
-            nothing_to_show(
-                figure.subplots(), "no pair of sets has two proteins of this run in each (biology.set_pairs)"
-            )
+            nothing_to_show(figure.subplots(), "no pair of sets has two proteins of this run in each")
             return
         for axes, (_, row) in zip(figure.subplots(len(asked), 1, squeeze=False)[:, 0], asked.iterrows(), strict=True):
             _draw_leanings(axes, row)

@@ -29,6 +29,8 @@ STAGE_NAMES = {
     "probe_leaks": "leak and batch probes",
     "compare": "comparison of models",
     "enrich": "enrichment",
+    "prerank": "enrichment of rankings",
+    "make_gene_sets": "gene sets from annotations",
 }
 """How pages call stages whose own name says too little."""
 

@@ -106,7 +106,7 @@ def draw_enrichment(
         settings: the section `report` of the configuration.
         path: PNG file.
     """
-    best = best_terms(enrichment, settings["terms_per_cluster"], settings["max_q"])
+    best = best_terms(leading_terms(enrichment), settings["terms_per_cluster"], settings["max_q"])
     names = {str(row.cluster): _cluster_title(row) for row in clusters.itertuples()}
     with figure_file(
         path, 10.0, 1.5 + max(0.24 * len(best) + 0.16 * best["cluster"].nunique(), 2.0), settings["dpi"]
@@ -115,13 +115,25 @@ def draw_enrichment(
             figure,
             f"{model}: what the proteins of a cluster have in common",
             f"The {settings['terms_per_cluster']} most significant terms of each cluster at a false discovery rate of "
-            f"at most {settings['max_q']:g}; the other proteins of this run are the background.",
+            f"at most {settings['max_q']:g} (one-sided hypergeometric test, Benjamini-Hochberg over all sets of a "
+            f"library in all clusters); the universe are the {_universe(enrichment)}proteins of this run. Terms that "
+            "share a cluster's proteins with a better one are left out.",
         )
         axes = figure.subplots()
         if not len(best):
             nothing_to_show(axes, _why_no_terms(enrichment, settings["max_q"]))
             return
         _draw_terms(axes, best, names)
+
+
+def leading_terms(enrichment: pd.DataFrame) -> pd.DataFrame:
+    """Terms that stand for themselves: without those that share the cluster's proteins with a better one."""
+    own = enrichment["representative"]
+    return enrichment[own.isna() | own.eq(enrichment["term"])]
+
+
+def _universe(enrichment: pd.DataFrame) -> str:
+    return f"{int(enrichment['N'].iloc[0]):,} " if len(enrichment) else ""
 
 
 def best_terms(enrichment: pd.DataFrame, most: int, max_q: float) -> pd.DataFrame:

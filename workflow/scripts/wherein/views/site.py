@@ -19,11 +19,12 @@ from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw
 from wherein.views.composites import legend_in_words
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
+from wherein.views.gene_sets_page import gene_set_pages
 from wherein.views.methods import METHODS
 from wherein.views.model_pages import chance, comparison, model_pages, span
 from wherein.views.pages import STAGE_NAMES, TEMPLATES, UNKNOWN_HERE, duration, environment, share, thousands
 from wherein.views.releases import CHANGES, summary_of_changes
-from wherein.views.scores import best_terms
+from wherein.views.scores import best_terms, leading_terms
 from wherein.views.segmentation_page import (
     cell_quality,
     draw_doubtful,
@@ -47,6 +48,8 @@ PAGES = (
     ("segmentation.html", "Segmentation"),
     ("maps.html", "Maps"),
     ("clusters.html", "Clusters"),
+    ("gene_sets.html", "Gene sets"),
+    ("complexes.html", "Complexes"),
     ("heterogeneity.html", "Heterogeneity"),
     ("releases.html", "What changed"),
     ("about.html", "About"),
@@ -100,6 +103,7 @@ def build_site(
             credits_ = attributions(run, sources, gene_sets, inputs)
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
             content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
+            content["gene_sets"] = gene_set_pages(inputs, settings["max_q"])
             pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
@@ -337,7 +341,9 @@ def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clusters(model: ModelTables, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    terms = best_terms(model.enrichment, 12, 1.0)
+    terms = best_terms(leading_terms(model.enrichment), 12, 1.0)
+    named = model.enrichment[model.enrichment["representative"].ne(model.enrichment["term"])]
+    alike = named.groupby(["cluster", "gene_set_library", "representative"])["term"].agg(list).to_dict()
     told = []
     for row in model.clusters.itertuples():
         own = terms[terms["cluster"] == str(row.cluster)]
@@ -348,7 +354,11 @@ def _clusters(model: ModelTables, settings: dict[str, Any]) -> list[dict[str, An
                 "n_proteins": row.n_proteins,
                 "genes": str(row.genes).split(";"),
                 "top": f"{row.top_location} {row.top_location_share:.0%}" if located else "no published location",
-                "terms": [_term(term, settings["max_q"]) for term in own.itertuples()],
+                "terms": [
+                    _term(term, settings["max_q"])
+                    | {"alike": alike.get((str(row.cluster), term.gene_set_library, term.term), [])}
+                    for term in own.itertuples()
+                ],
                 "why_no_terms": "No term: no gene set overlaps this cluster, it is too small, or none are given.",
             }
         )
@@ -361,7 +371,7 @@ def _term(row: Any, max_q: float) -> dict[str, Any]:
         "term_id": row.term_id if isinstance(row.term_id, str) else "",
         "library": row.gene_set_library,
         "k": row.k, "n": row.n, "K": row.K, "N": row.N,
-        "odds": f"{row.odds_ratio:.3g}", "q": f"{row.q:.2g}",
+        "odds": f"{row.odds_ratio:.3g}", "p": f"{row.p:.2g}", "q": f"{row.q:.2g}",
         "genes": str(row.genes).replace(";", ", "),
         "sure": row.q <= max_q,
     }  # fmt: skip
