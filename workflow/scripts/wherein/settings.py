@@ -369,6 +369,21 @@ def gene_set_files(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
+ALIGNMENT = ("align_models", "alignment", "alignment_window")
+"""Keys of the section `atlas` that only aligned maps depend on."""
+
+
+def atlas_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The section `atlas` as the atlas reads it: without what only aligned maps depend on, and where a saved map is."""
+    return {key: value for key, value in config["atlas"].items() if key not in (*ALIGNMENT, "onto_map")}
+
+
+def alignment_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What aligned maps depend on of the section `atlas`."""
+    keys = (*ALIGNMENT[1:], "umap", "umap_engine", "exact_neighbours", "components", "seed")
+    return {key: config["atlas"][key] for key in keys}
+
+
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The section `biology` as its stages read it: with local files of gene sets, and without their server."""
     own = {key: value for key, value in config["biology"].items() if key != "gene_set_server"}
