@@ -77,6 +77,12 @@ def check_config(config: dict[str, Any]) -> None:
         for source in config["sources"]:
             check_roles(config, name, source)
     check_exports(config)
+    unknown = [name for name in config["atlas"]["align_models"] or () if name not in config["models"]]
+    if unknown:
+        raise ConfigError(
+            f"atlas.align_models names {', '.join(unknown)}, which no model of the configuration is called: there are "
+            f"{', '.join(config['models']) or 'none'}"
+        )
 
 
 def check_exports(config: dict[str, Any]) -> None:

@@ -136,15 +136,17 @@ def align(maps: Sequence[ProteinMap], settings: dict[str, Any]) -> tuple[pd.Data
     else:
         notes.append(f"there is {'one map' if kept else 'no map'}: nothing to align, principal components are shown")
         places = [_first(own, layout) for own in scores]
-    parts, before = [], None
+    parts, shifts, before = [], [], None
     for number, (own, laid) in enumerate(zip(kept, places, strict=True)):
         part = pd.DataFrame(laid, columns=[f"umap_{axis + 1}" for axis in range(laid.shape[1])])
         part = part.assign(map=own.name, place=number, protein=own.proteins, location=own.locations)
         here = pd.DataFrame(laid, index=own.proteins)
-        part["shift"] = np.nan if before is None else _shift(here, before)
+        shifts.append(np.full(len(here), np.nan) if before is None else _shift(here, before))
         parts.append(part)
         before = here
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ALIGNED.names), notes
+    if not parts:
+        return pd.DataFrame(columns=ALIGNED.names), notes
+    return pd.concat(parts, ignore_index=True).assign(shift=np.concatenate(shifts)), notes
 
 
 def _first(scores: np.ndarray, layout: Layout) -> np.ndarray:
