@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -134,8 +135,9 @@ def spread_start(start: np.ndarray, seed: int) -> np.ndarray:
 def no_cuml() -> str | None:
     """Why cuML cannot be used here, or None if it can."""
     try:
-        import cuml  # noqa: F401
-        import cupy
+        # by name: they are no packages of the tested environment, a site adds them
+        import_module("cuml")
+        cupy = import_module("cupy")
     except ImportError as error:
         return f"the package is not here ({error})"
     try:
@@ -146,13 +148,11 @@ def no_cuml() -> str | None:
 
 
 def _by_cuml(points: np.ndarray, layout: Layout) -> np.ndarray:
-    from cuml.manifold import UMAP
-
+    engine = import_module("cuml.manifold").UMAP
     neighbours = max(2, min(layout.neighbours, len(points) - 1))
     # cuML takes a number of epochs or None, and its own start: it knows no array for `init`
-    found = UMAP(init="spectral", output_type="numpy", **_words(layout, neighbours)).fit_transform(
-        np.ascontiguousarray(points, np.float32)
-    )
+    reducer = engine(init="spectral", output_type="numpy", **_words(layout, neighbours))
+    found = reducer.fit_transform(np.ascontiguousarray(points, np.float32))
     return np.asarray(found, np.float32)
 
 

@@ -1,7 +1,12 @@
 """Figure of maps that were laid over one another, side by side."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+from matplotlib.lines import Line2D
 
 from wherein.tables import read_metadata
 from wherein.views.maps import location_order, told
@@ -11,7 +16,7 @@ ACROSS = 3
 """Maps in a row."""
 
 
-def plot_aligned(aligned: str, vocabulary: str, settings: dict, figure: str) -> None:
+def plot_aligned(aligned: str, vocabulary: str, settings: dict[str, Any], figure: str) -> None:
     """Draw maps side by side on the same axes, the proteins that lie farthest from where they lay before by name.
 
     Args:
@@ -25,16 +30,18 @@ def plot_aligned(aligned: str, vocabulary: str, settings: dict, figure: str) -> 
     names = table["map"].drop_duplicates().tolist()
     across = min(ACROSS, max(1, len(names)))
     down = -(-max(1, len(names)) // across)
-    with figure_file(figure, 4.4 * across + 2.2, 4.3 * down + 1.2, settings["dpi"]) as drawing:
+    with figure_file(figure, 4.4 * across + 3.7, 4.3 * down + 1.2, settings["dpi"]) as drawing:
         heading(
             drawing,
             f"{table['protein'].nunique():,} proteins on {len(names)} aligned maps",
             f"Each point is a protein at its place by AlignedUMAP ({about.get('layout')}; alignment "
             f"{about.get('alignment')}, window {about.get('window')}, seed {about.get('seed')}), all maps on the same "
-            "axes. Coloured where it has one published location, grey where it has several. Named are those that lie "
-            "farthest from their place on the map before: no test, but a place to look.",
+            f"axes{', the first two of three' if table['umap_3'].notna().any() else ''}. Coloured where it has one "
+            "published location, grey where it has several. Named are those that lie farthest from their place on the map "
+            "before: no test, but a place to look.",
         )
-        panels = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
+        whole, beside = drawing.subfigures(1, 2, width_ratios=[4.4 * across, 3.7])
+        panels = whole.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
         for panel in panels[max(1, len(names)) :]:
             panel.set_axis_off()
         if not names:
@@ -44,10 +51,10 @@ def plot_aligned(aligned: str, vocabulary: str, settings: dict, figure: str) -> 
         for panel, name in zip(panels, names, strict=False):
             _draw(panel, table[table["map"] == name], styles, settings["named_proteins"] // max(1, 2 * len(names)))
             panel.set_title(name)
-        _legend(drawing, table, styles)
+        _legend(beside, table, styles)
 
 
-def _draw(axes, own: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int) -> None:
+def _draw(axes: Axes, own: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int) -> None:
     size = float(np.clip(6000 / len(own), 5, 30))
     # grey first, so that what has a colour lies on top
     for name in sorted(styles, key=lambda name: name not in (MULTI, UNKNOWN)):
@@ -60,13 +67,11 @@ def _draw(axes, own: pd.DataFrame, styles: dict[str, tuple[str, str]], most: int
     spread_labels(axes, list(zip(far["umap_1"], far["umap_2"], far["protein"], strict=True)), most, color=INK)
 
 
-def _legend(drawing, table: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> None:
-    from matplotlib.lines import Line2D
-
+def _legend(beside: SubFigure, table: pd.DataFrame, styles: dict[str, tuple[str, str]]) -> None:
     counts = table.drop_duplicates("protein")["location"].value_counts()
     handles = [
         Line2D([], [], marker=shape, linestyle="", color=colour, markersize=6, label=f"{name} ({counts[name]:,})")
         for name, (colour, shape) in styles.items()
         if name in counts
     ]
-    drawing.legend(handles=handles, title="location", loc="outside right upper", title_fontsize=9)
+    beside.legend(handles=handles, title="location", loc="upper left", title_fontsize=9)
