@@ -4,13 +4,17 @@ import pytest
 from fake_embeddings import Run
 from wherein.analysis.aggregate import (
     NORMAL_MAD,
+    GroupSums,
+    Moments,
     fit_scale,
     group_means,
+    open_units,
     protein_name,
     read_units,
+    scale_of_stream,
     scaled_units,
 )
-from wherein.embeddings import EmbeddingError
+from wherein.embeddings import EmbeddingError, open_embeddings
 from wherein.tables import SAMPLES, write_table, write_vectors
 
 
@@ -158,3 +162,70 @@ def test_group_means_by_brute_force():
     for group in range(5):
         assert np.allclose(means[group], vectors[codes == group].mean(0))
     assert np.isnan(means[5]).all()
+
+
+def test_stream_of_units_is_the_matrix_in_blocks(tmp_path):
+    run, rng = Run(tmp_path), np.random.default_rng(3)
+    for gene in "ABC":
+        run.add(gene, rng.gamma(2, 3, (40, 3)) + np.array([0, 1000, 0]))
+    run.cells[7] |= {"status": "rejected", "reason": "overridden"}
+    run.vectors[1][3, 2] = np.nan
+    paths = run.write(["x", "y", "z"])
+    wanted = (paths["embeddings"], paths["fields"], paths["cells"])
+    units, stream = read_units(*wanted), open_units(*wanted)
+    stream.embeddings.blocks = lambda kept: (units.vectors[start : start + 25] for start in range(0, 119, 25))
+    rows = [rows for rows, _ in stream.blocks()]
+    assert [(own.start, own.stop) for own in rows] == [(0, 25), (25, 50), (50, 75), (75, 100), (100, 119)]
+    pd.testing.assert_frame_equal(units.table, stream.table)
+    _, whole, notes = scaled_units(units, "robust", 10)
+    scale, told = scale_of_stream(stream, "robust", 10, 1000, 0)
+    assert told == notes
+    for name in ("median", "centre", "spread", "used"):
+        assert np.allclose(getattr(scale, name), getattr(whole, name))
+    some, told = scale_of_stream(stream, "robust", 10, 100, 0)
+    assert "100 of 119" in told[0]
+    assert np.allclose(some.centre, whole.centre, rtol=0.1)
+    assert not np.allclose(some.centre, whole.centre, rtol=1e-9)
+    # means and deviations are those of all, however few are drawn
+    assert np.allclose(scale_of_stream(stream, "standard", None, 100, 0)[0].spread, np.nanstd(units.vectors, 0))
+
+
+def test_vectors_are_read_in_blocks_of_kept_rows(tmp_path):
+    vectors = np.random.default_rng(4).normal(size=(10, 3)).astype(np.float32)
+    units = pd.DataFrame({name: [str(row) for row in range(10)] for name in ("unit_id", "field_id", "version")})
+    write_vectors(tmp_path / "a.parquet", units[:6], vectors[:6], {"dimensions": ["x", "y", "z"]})
+    write_vectors(tmp_path / "b.parquet", units[6:6], vectors[6:6], {"dimensions": ["x", "y", "z"]})
+    write_vectors(tmp_path / "c.parquet", units[6:], vectors[6:, ::-1], {"dimensions": ["z", "y", "x"]})
+    found = open_embeddings([tmp_path / f"{name}.parquet" for name in "abc"])
+    assert found.features == ["x", "y", "z"]
+    kept = np.array([1, 0, 1, 1, 0, 1, 0, 0, 0, 1], bool)
+    for rows in (1, 2, 4, 100):
+        blocks = list(found.blocks(kept, rows))
+        assert all(0 < len(block) <= rows for block in blocks)
+        assert np.array_equal(np.concatenate(blocks), vectors[kept])
+    assert np.array_equal(np.concatenate(list(found.blocks())), vectors)
+
+
+def test_moments_of_blocks_by_brute_force():
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(1e6, 2, (300, 4))
+    vectors[rng.random((300, 4)) < 0.1] = np.nan
+    vectors[:, 3] = np.nan
+    moments = Moments(4)
+    for start in (0, 1, 100, 250):
+        moments.add(vectors[start : {0: 1, 1: 100, 100: 250, 250: 300}[start]])
+    assert np.allclose(moments.mean[:3], np.nanmean(vectors[:, :3], axis=0), rtol=1e-12)
+    assert np.allclose(np.sqrt(moments.squares / np.maximum(moments.count, 1))[:3], np.nanstd(vectors[:, :3], axis=0))
+    assert moments.unknown == np.isnan(vectors).sum()
+    assert (moments.mean[3], moments.largest[3]) == (0, 0)
+
+
+def test_group_sums_by_brute_force():
+    rng = np.random.default_rng(6)
+    vectors, codes = rng.normal(size=(100, 3)).astype(np.float32), rng.integers(-1, 5, 100)
+    sums = GroupSums(6, 3)
+    for start in range(0, 100, 13):
+        sums.add(vectors[start : start + 13], codes[start : start + 13])
+    sums.add(vectors[:2], np.array([-1, -1]))
+    assert np.allclose(sums.means(), group_means(vectors, codes, 6), equal_nan=True)
+    assert sums.counts.tolist() == [*np.bincount(codes[codes >= 0], minlength=5), 0]

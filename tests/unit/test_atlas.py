@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from anndata import read_h5ad
 from fake_embeddings import Run, settings
-from wherein.analysis.atlas import build_atlas, cluster_table, location
+from wherein import embeddings
+from wherein.analysis.atlas import build_atlas, cluster_table, draw_units, location
 from wherein.labels import vocabulary
 
 
-def build(run, folder, level="cell", names=None, **over):
+def build(run, folder, level="cell", names=None, onto=None, **over):
     paths = run.write(names)
     outputs = {
         "proteins": folder / "proteins.h5ad",
@@ -17,10 +18,11 @@ def build(run, folder, level="cell", names=None, **over):
         "clusters": folder / "clusters.tsv",
         "history": folder / "history.parquet",
         "moved": folder / "moved.tsv",
+        "unit_map": folder / "map.npz",
         "summary": folder / "summary.json",
     }
     del paths["predictions"]
-    build_atlas(model="m", level=level, settings=settings("atlas", **over), **paths, **outputs)
+    build_atlas(model="m", level=level, settings=settings("atlas", **over), onto=onto, **paths, **outputs)
     return (
         read_h5ad(outputs["proteins"]),
         pd.read_parquet(outputs["units"]),
@@ -135,8 +137,60 @@ def test_more_units_than_the_map_takes(tmp_path):
     run = Run(tmp_path)
     run.add("A", np.random.default_rng(4).normal(size=(150, 3)))
     _, units, _, summary = build(run, tmp_path, umap_units=100)
-    assert units["umap_1"].notna().sum() == 100
+    assert units["drawn"].sum() == 100
+    assert np.isfinite(units[["umap_1", "umap_2"]].to_numpy()).all()
     assert any("100 of 150" in note for note in summary["notes"])
+    assert (summary["laid_out"], summary["placed"]) == (100, 50)
+
+
+def test_units_of_each_class_are_drawn_in_turn():
+    locations = np.array(["a"] * 50 + ["b"] * 5 + ["Multi"] * 30 + [None] * 20, object)
+    own = {"seed": 0, "units_per_class": 10, "umap_units": 1000}
+    drawn, notes = draw_units(locations, own)
+    assert [int(drawn[locations == name].sum()) for name in ("a", "b", "Multi", None)] == [10, 5, 10, 10]
+    assert "35 of 105" in notes[0]
+    assert draw_units(locations, own | {"umap_units": 12})[0].sum() == 12
+    drawn, notes = draw_units(locations, own | {"units_per_class": 50})
+    assert drawn.all()
+    assert not notes
+    assert draw_units(locations[:0], own)[0].shape == (0,)
+
+
+def test_three_dimensions(run, tmp_path):
+    atlas, units, _, summary = build(run, tmp_path, umap="le2022", units_per_class=40)
+    assert atlas.obsm["X_umap"].shape == (12, 3)
+    assert np.isfinite(units[["umap_1", "umap_2", "umap_3"]].to_numpy()).all()
+    assert 0 < units["drawn"].sum() < len(units)
+    assert "minimum distance 0.01" in summary["layout"]
+
+
+def test_new_units_on_the_map_of_an_earlier_run(run, tmp_path):
+    _, before, _, _ = build(run, tmp_path / "old")
+    rng = np.random.default_rng(5)
+    run.add("new", np.eye(3, 6)[0] * 8 + rng.normal(size=(9, 6)), labels=["Nucleoli"])
+    _, units, _, summary = build(run, tmp_path / "new", onto=tmp_path / "old" / "map.npz")
+    assert not units["drawn"].any()
+    assert summary["placed"] == len(units) == len(before) + 9
+    places = ["umap_1", "umap_2"]
+    # units that were there stay where they were: each is its own nearest neighbour
+    moved = np.linalg.norm(units[places].to_numpy()[: len(before)] - before[places].to_numpy(), axis=1)
+    assert np.quantile(moved, 0.95) < 0.3
+    known = before[before["location"] == "Nucleoli"][places].median()
+    others = before[before["location"] == "Mitochondria"][places].median()
+    fresh = units[units["gene"] == "new"][places].median()
+    assert np.linalg.norm(fresh - known) < 0.5 * np.linalg.norm(fresh - others)
+    assert (tmp_path / "new" / "map.npz").read_bytes() == (tmp_path / "old" / "map.npz").read_bytes()
+
+
+def test_blocks_give_what_one_matrix_gives(run, tmp_path, monkeypatch):
+    whole, _, _, _ = build(run, tmp_path / "whole", names=list("abcdef"), components=4)
+    blocks = embeddings.Embeddings.blocks
+    monkeypatch.setattr(embeddings.Embeddings, "blocks", lambda self, kept=None: blocks(self, kept, 7))
+    parts, _, _, _ = build(run, tmp_path / "parts", names=list("abcdef"), components=4)
+    assert np.allclose(whole.X, parts.X, atol=1e-5)
+    assert np.allclose(whole.layers["scaled"], parts.layers["scaled"], atol=1e-5)
+    assert np.allclose(whole.var[["centre", "spread"]], parts.var[["centre", "spread"]])
+    assert np.allclose(whole.obsm["X_pca"], parts.obsm["X_pca"], atol=1e-3)
 
 
 def test_location_of_several_fields():

@@ -16,7 +16,7 @@ OUTPUTS = ("proteins.h5ad", "units.parquet", "clusters.tsv", "history.parquet", 
 def build(run, folder, names=None, **over):
     paths = run.write(names)
     del paths["predictions"]
-    outputs = {name.split(".")[0]: folder / name for name in OUTPUTS}
+    outputs = {name.split(".")[0]: folder / name for name in OUTPUTS} | {"unit_map": folder / "map.npz"}
     build_atlas(model="m", level=run.level, settings=settings("atlas", **over), **paths, **outputs)
     return (
         pd.read_parquet(outputs["history"]),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from wherein.analysis import projection
-from wherein.analysis.projection import nearest, principal_components, umap_coordinates
+from wherein.analysis.projection import components_of_blocks, nearest, principal_components
 
 
 @pytest.mark.parametrize("shape", [(200, 10), (10, 200), (30, 30)])
@@ -48,38 +48,23 @@ def test_nearest_by_brute_force_with_copies():
     assert np.allclose(np.take_along_axis(square, indices, 1), distances, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 4])
-def test_few_points_show_principal_components(number):
-    scores = np.random.default_rng(3).normal(size=(number, max(0, number - 1))).astype(np.float32)
-    layout, note = umap_coordinates(scores, 15, 0.1, 0, 1000)
-    assert layout.shape == (number, 2)
-    assert np.isfinite(layout).all()
-    assert "too few" in note
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_components_of_blocks_are_those_of_all_vectors(offset):
+    rng = np.random.default_rng(8)
+    vectors = (rng.normal(size=(700, 12)) * np.linspace(4, 0.5, 12) + offset).astype(np.float32)
+    whole = PCA(6, svd_solver="full").fit(vectors.astype(np.float64))
+    found = components_of_blocks((vectors[start : start + 90] for start in range(0, 700, 90)), 12, 6)
+    assert np.allclose(found.mean, vectors.mean(axis=0, dtype=np.float64), atol=1e-4)
+    assert np.allclose(found.variance_ratio, whole.explained_variance_ratio_, rtol=1e-4)
+    assert np.allclose(np.abs(found.loadings @ whole.components_.T), np.eye(6), atol=1e-3)
+    expected = (vectors - found.mean) @ found.loadings.T
+    assert np.allclose(found.scores(vectors), expected, atol=1e-3)
+    assert np.allclose(found.fast_scores(vectors), expected, atol=2e-3)
 
 
-@pytest.mark.parametrize(("number", "width"), [(5, 4), (6, 1), (9, 3), (16, 5), (17, 5)])
-def test_small_maps_are_finite_and_the_same_every_time(number, width):
-    scores = np.random.default_rng(4).normal(size=(number, width)).astype(np.float32)
-    layout, note = umap_coordinates(scores, 15, 0.1, 0, 1000)
-    assert note is None
-    assert layout.shape == (number, 2)
-    assert np.isfinite(layout).all()
-    assert np.array_equal(layout, umap_coordinates(scores, 15, 0.1, 0, 1000)[0])
-
-
-def test_copies_of_points_do_no_harm():
-    scores = np.repeat(np.random.default_rng(5).normal(size=(3, 4)), 20, axis=0).astype(np.float32)
-    assert np.isfinite(umap_coordinates(scores, 15, 0.1, 0, 1000)[0]).all()
-    same = np.ones((30, 4), np.float32)
-    layout, note = umap_coordinates(same, 15, 0.1, 0, 1000)
-    assert np.isfinite(layout).all()
-    assert "same" in note
-
-
-def test_map_keeps_neighbourhoods():
-    rng = np.random.default_rng(6)
-    group = rng.integers(0, 4, 300)
-    scores = (rng.normal(size=(4, 10)) * 8)[group] + rng.normal(size=(300, 10))
-    layout, _ = umap_coordinates(scores.astype(np.float32), 15, 0.1, 0, 1000)
-    near = nearest(layout, 6)[0][:, 1:]
-    assert (group[near] == group[:, None]).mean() > 0.99
+def test_rounding_of_blocks_makes_no_components():
+    line = np.outer(np.linspace(1, 2, 500), np.linspace(3, 5, 40)).astype(np.float32)
+    found = components_of_blocks([line[:200], line[200:200], line[200:]], 40, 5)
+    assert len(found.loadings) == 1
+    assert components_of_blocks([], 4, 3).loadings.shape == (0, 4)
+    assert components_of_blocks([np.ones((1, 4), np.float32)], 4, 3).loadings.shape == (0, 4)

@@ -29,7 +29,7 @@ def test_a_caption_renders(name):
     config = {"sources": {"demo": {"kind": "simulated"}}, "models": {"classic": {"kind": "classic"}}}
     check_config(config)
     snakemake = SimpleNamespace(
-        wildcards=SimpleNamespace(model="classic"),
+        wildcards=SimpleNamespace(model="classic", aligned="models"),
         params=SimpleNamespace(settings=settings, level="cell"),
         config=config,
     )

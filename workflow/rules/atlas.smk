@@ -8,10 +8,12 @@ rule atlas:
         cells=per_shard("results/cells/{shard}.parquet"),
         samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        onto=saved_map,
     output:
         proteins="results/atlas/{model}/proteins.h5ad",
         units="results/atlas/{model}/units.parquet",
         clusters="results/atlas/{model}/clusters.tsv",
+        unit_map="results/atlas/{model}/map.npz",
         # a table that is added to: what it says of other releases can be made again from them only
         history=update("results/atlas/{model}/history.parquet"),
         moved="results/atlas/{model}/moved.tsv",
@@ -27,7 +29,7 @@ rule atlas:
         mem_mb=mb(8000),
         runtime=240,
     params:
-        settings=config["atlas"],
+        settings=atlas_settings(config),
         level=model_level,
         code=code_digest("atlas"),
     message:

@@ -34,6 +34,8 @@ from wherein.models.weights import read_weights
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
 from wherein.settings import (
+    alignment_settings,
+    atlas_settings,
     biology_settings,
     catalog_settings,
     check_config,
@@ -458,6 +460,33 @@ def thresholds_of(wildcards):
     settings = config["models"][wildcards.model]
     learned = is_learned(settings) or is_ensemble(settings)
     return f"results/models/{wildcards.model}/thresholds.tsv" if learned else []
+
+
+def saved_map(wildcards):
+    """An input: the map of an earlier run onto which the units of the job's model are placed; none to lay them out."""
+    path = config["atlas"]["onto_map"]
+    return path.replace("{model}", wildcards.model) if path else []
+
+
+def names_of_aligned_models(wildcards):
+    """A parameter: models whose maps are aligned, in their order."""
+    return config["atlas"]["align_models"] or [model for model in config["models"] if shards(model)]
+
+
+def aligned_models(pattern):
+    """An input: `pattern` for every model whose map is aligned with others."""
+
+    def paths(wildcards):
+        return [pattern.format(model=model) for model in names_of_aligned_models(wildcards)]
+
+    return paths
+
+
+def aligned_figures(wildcards):
+    """An input: aligned maps of the models, where there are several, and of the releases of each."""
+    models = names_of_aligned_models(wildcards)
+    found = ["models"] if len(models) > 1 else []
+    return [f"results/report/figures/aligned/{name}.png" for name in found + [f"releases/{model}" for model in models]]
 
 
 def model_level(wildcards):

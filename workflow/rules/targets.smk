@@ -11,6 +11,7 @@ localrules:
     all_packages,
     all_export,
     all_embed,
+    all_aligned,
 
 
 rule all_download:
@@ -59,3 +60,8 @@ rule all_export:
 rule all_embed:
     input:
         per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),
+
+
+rule all_aligned:
+    input:
+        aligned_figures,

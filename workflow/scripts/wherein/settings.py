@@ -77,6 +77,12 @@ def check_config(config: dict[str, Any]) -> None:
         for source in config["sources"]:
             check_roles(config, name, source)
     check_exports(config)
+    unknown = [name for name in config["atlas"]["align_models"] or () if name not in config["models"]]
+    if unknown:
+        raise ConfigError(
+            f"atlas.align_models names {', '.join(unknown)}, which no model of the configuration is called: there are "
+            f"{', '.join(config['models']) or 'none'}"
+        )
 
 
 def check_exports(config: dict[str, Any]) -> None:
@@ -418,6 +424,21 @@ APART_FROM_CELLS = (
     *("permutations", "trim", "trim_by", "prerank", "complexes", "set_pairs"),
 )
 """Keys of the section `biology` on which nothing depends that compares cells."""
+
+
+ALIGNMENT = ("align_models", "alignment", "alignment_window")
+"""Keys of the section `atlas` that only aligned maps depend on."""
+
+
+def atlas_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The section `atlas` as the atlas reads it: without what only aligned maps depend on, and where a saved map is."""
+    return {key: value for key, value in config["atlas"].items() if key not in (*ALIGNMENT, "onto_map")}
+
+
+def alignment_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What aligned maps depend on of the section `atlas`."""
+    keys = (*ALIGNMENT[1:], "umap", "umap_engine", "exact_neighbours", "components", "seed")
+    return {key: config["atlas"][key] for key in keys}
 
 
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Embeddings of all shards as one matrix on one scale, and their means over proteins."""
+"""Embeddings of all shards on one scale, and their means over proteins: as one matrix, or block by block."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from wherein.crops.samples import SMALL, in_small_sample
-from wherein.embeddings import read_embeddings
+from wherein.embeddings import BLOCK, Embeddings, matrix_of, open_embeddings
 from wherein.tables import current_fields, read_metadata, read_tables
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,39 @@ class Scale:
         return scaled
 
 
-def read_units(
+@dataclass
+class UnitStream:
+    """Units of a model whose vectors are still on the disk: more than fit in memory.
+
+    Attributes:
+        table, features, named, level, dropped, notes: as of `Units`.
+        embeddings: what the vectors are read from.
+        kept: (all vectors there are,) bool, which of them are units that count, in the order of `table`.
+    """
+
+    table: pd.DataFrame
+    features: list[str]
+    named: bool
+    level: str
+    dropped: dict[str, int]
+    notes: list[str]
+    embeddings: Embeddings
+    kept: np.ndarray
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Read the vectors a few at a time.
+
+        Yields:
+            rows: the rows of `table`.
+            vectors: (rows, D) float32, NaN where the model could not measure.
+        """
+        start = 0
+        for vectors in self.embeddings.blocks(self.kept):
+            yield slice(start, start + len(vectors)), vectors
+            start += len(vectors)
+
+
+def open_units(
     embeddings: Sequence[str | Path],
     fields: str | Path,
     cells: Sequence[str | Path],
@@ -86,8 +118,8 @@ def read_units(
     level: str | None = None,
     ledger_columns: Sequence[str] = (),
     samples: str | Path | None = None,
-) -> Units:
-    """Embeddings of the units that count: of current field versions, and neither rejected nor overridden since.
+) -> UnitStream:
+    """Find the units that count: of current field versions, and neither rejected nor overridden since.
 
     Args:
         embeddings: results/embeddings/{model}/{shard}.parquet of every shard.
@@ -101,12 +133,18 @@ def read_units(
     Raises:
         EmbeddingError: shards have no feature in common.
     """
-    units, vectors, features, named, notes = read_embeddings(embeddings)
+    found = open_embeddings(embeddings)
     said = [read_metadata(path).get("level") for path in embeddings]
-    level = level or next((found for found in said if found), "cell")
+    level = level or next((named for named in said if named), "cell")
     key = ["field_id", "version"]
     catalog = current_fields(fields)[[*key, *FIELD_COLUMNS]].drop_duplicates(key)
-    table = units.merge(catalog, on=key, how="left", indicator="_current")
+    catalog["protein"] = pd.Series(
+        [protein_name(genes, ids) for genes, ids in zip(catalog["genes"], catalog["ensembl_ids"], strict=True)],
+        catalog.index,
+        dtype=object,
+    )
+    catalog["control"] = catalog["control"].eq(True)
+    table = found.units.merge(catalog, on=key, how="left", indicator="_current")
     reason = pd.Series(np.where(table["_current"] == "both", None, "retired"), index=table.index, dtype=object)
     if level == "cell":
         ledger = read_tables(cells, ["cell_id", "status", "reason", *ledger_columns])
@@ -124,13 +162,26 @@ def read_units(
     if samples is not None:
         reason[reason.isna() & in_small_sample(table, samples)] = SMALL
     kept = reason.isna().to_numpy()
-    table = table.loc[kept].drop(columns=["_current", "status", "reason"]).reset_index(drop=True)
-    table["protein"] = [
-        protein_name(genes, ids) for genes, ids in zip(table["genes"], table["ensembl_ids"], strict=True)
-    ]
+    columns = ["unit_id", *key, *FIELD_COLUMNS, *(ledger_columns if level == "cell" else ()), "protein"]
+    table = table.loc[kept, columns].reset_index(drop=True)
     table["control"] = table["control"].eq(True)
     dropped = {str(name): int(count) for name, count in reason[~kept].value_counts().items()}
-    return Units(table, vectors[kept], features, named, level, dropped, notes)
+    return UnitStream(table, found.features, found.named, level, dropped, found.notes, found, kept)
+
+
+def read_units(
+    embeddings: Sequence[str | Path],
+    fields: str | Path,
+    cells: Sequence[str | Path],
+    qc: Sequence[str | Path] = (),
+    level: str | None = None,
+    ledger_columns: Sequence[str] = (),
+    samples: str | Path | None = None,
+) -> Units:
+    """The units that `open_units` finds, with all their vectors in memory."""
+    found = open_units(embeddings, fields, cells, qc, level, ledger_columns, samples)
+    vectors = matrix_of(found.embeddings, found.kept)
+    return Units(found.table, vectors, found.features, found.named, found.level, found.dropped, found.notes)
 
 
 def protein_name(genes: Any, ensembl_ids: Any) -> str | None:
@@ -147,6 +198,47 @@ def filled(vectors: np.ndarray, median: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(vectors), vectors, median.astype(vectors.dtype))
 
 
+class Moments:
+    """Number, mean, spread and size of the known values of each feature, gathered block by block.
+
+    Means and squares of blocks are put together after Chan, Golub and LeVeque 1983, which loses no digits where a
+    feature's mean is large against its spread.
+
+    Attributes:
+        count: (D,) known values.
+        mean: (D,) float64, 0 where none is known.
+        squares: (D,) float64, sum of squared differences from the mean.
+        largest: (D,) float64, largest absolute value.
+        rows: vectors seen.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.count = np.zeros(width)
+        self.mean, self.squares, self.largest = np.zeros(width), np.zeros(width), np.zeros(width)
+        self.rows = 0
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Take (n, D) vectors in, NaN and infinite ones as unknown."""
+        known = np.isfinite(vectors)
+        values = np.where(known, vectors, 0).astype(np.float64)
+        count = known.sum(axis=0)
+        mean = values.sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(known, values - mean, 0) ** 2).sum(axis=0)
+        together = self.count + count
+        apart = mean - self.mean
+        share = count / np.maximum(together, 1)
+        self.mean = self.mean + apart * share
+        self.squares = self.squares + squares + apart**2 * self.count * share
+        self.largest = np.maximum(self.largest, np.abs(values).max(axis=0, initial=0))
+        self.count = together
+        self.rows += len(vectors)
+
+    @property
+    def unknown(self) -> int:
+        """Values that are not known."""
+        return int(self.rows * len(self.count) - self.count.sum())
+
+
 def fit_scale(vectors: np.ndarray, method: str, clip: float | None = None) -> Scale:
     """Find centre and spread of each feature.
 
@@ -159,24 +251,45 @@ def fit_scale(vectors: np.ndarray, method: str, clip: float | None = None) -> Sc
     Raises:
         ValueError: the method is none of these.
     """
+    return _scale(_moments(vectors), vectors, method, clip)
+
+
+def _moments(vectors: np.ndarray) -> Moments:
+    moments = Moments(vectors.shape[1])
+    for start in range(0, len(vectors), BLOCK):
+        moments.add(vectors[start : start + BLOCK])
+    return moments
+
+
+def _scale(moments: Moments, drawn: np.ndarray, method: str, clip: float | None) -> Scale:
+    """The scale of features of known moments; medians are those of the (n, D) vectors that were drawn."""
     if method not in ("robust", "standard", "none"):
         raise ValueError(f"scale {method!r}: allowed are robust, standard, none")
-    count = vectors.shape[1]
-    median, centre, spread, used = np.zeros(count), np.zeros(count), np.ones(count), np.zeros(count, bool)
-    # column by column: a copy of all units in float64 would double the memory
-    for index in range(count):
-        column = vectors[:, index].astype(np.float64)
-        column = column[np.isfinite(column)]
-        if not len(column):
-            continue
-        median[index] = np.median(column)
-        deviation = column.std()
-        centre[index] = median[index] if method == "robust" else column.mean()
-        used[index] = deviation > ROUNDING * np.abs(column).max()
-        if used[index] and method != "none":
-            mad = NORMAL_MAD * np.median(np.abs(column - median[index])) if method == "robust" else 0.0
-            spread[index] = mad if mad > ROUNDING * abs(median[index]) else deviation
-    return Scale(median, centre, spread, used, None if method == "none" else clip)
+    known = moments.count > 0
+    deviation = np.sqrt(moments.squares / np.maximum(moments.count, 1))
+    used = known & (deviation > ROUNDING * moments.largest)
+    median, mad = _medians(drawn, moments.mean)
+    median[~known], mad[~known] = 0.0, 0.0
+    centre = median if method == "robust" else moments.mean
+    spread = np.ones(len(known))
+    if method == "robust":
+        spread[used] = np.where(mad > ROUNDING * np.abs(median), mad, deviation)[used]
+    elif method == "standard":
+        spread[used] = deviation[used]
+    return Scale(median, centre.copy(), spread, used, None if method == "none" else clip)
+
+
+def _medians(vectors: np.ndarray, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and 1.4826 x median absolute deviation of each feature; `otherwise` and 0 where no value is known."""
+    median, mad = otherwise.astype(np.float64), np.zeros(vectors.shape[1])
+    # few columns at once: a copy of all units in float64 would double the memory
+    for start in range(0, vectors.shape[1], 32):
+        for place, column in enumerate(np.ascontiguousarray(vectors[:, start : start + 32].T, np.float64), start):
+            column = column[np.isfinite(column)]
+            if len(column):
+                median[place] = np.median(column)
+                mad[place] = NORMAL_MAD * np.median(np.abs(column - median[place]))
+    return median, mad
 
 
 def scaled_units(units: Units, method: str, clip: float | None) -> tuple[np.ndarray, Scale, list[str]]:
@@ -192,17 +305,60 @@ def scaled_units(units: Units, method: str, clip: float | None) -> tuple[np.ndar
         scale: what was applied.
         notes: sentences on what was imputed and what was not used.
     """
-    chosen = ("robust" if units.named else "none") if method == "auto" else method
-    scale = fit_scale(units.vectors, chosen, clip)
+    moments = _moments(units.vectors)
+    scale = _scale(moments, units.vectors, chosen_method(method, units.named), clip)
+    return scale.apply(units.vectors), scale, scale_notes(units.features, moments, scale)
+
+
+def scale_of_stream(
+    units: UnitStream, method: str, clip: float | None, most: int, seed: int
+) -> tuple[Scale, list[str]]:
+    """Find the scale of more units than fit in memory, as `scaled_units` finds it; reads all vectors once.
+
+    Args:
+        units: the embeddings.
+        method, clip: as `scaled_units` takes them.
+        most: units from which medians are found; of more, so many are drawn by chance.
+        seed: seed of the draw.
+
+    Returns:
+        scale: what to apply.
+        notes: sentences on what will be imputed, what is not used, and from what medians come.
+    """
+    number, width = len(units.table), len(units.features)
+    chosen = chosen_method(method, units.named)
+    places = np.arange(number)
     notes = []
-    unknown = int((~np.isfinite(units.vectors)).sum())
-    if unknown:
-        notes.append(f"{unknown} of {units.vectors.size} values were not known and took the feature's median")
-    idle = [name for name, used in zip(units.features, scale.used, strict=True) if not used]
-    if idle and len(units.table):
+    if number > most:
+        places = np.sort(np.random.default_rng(seed).choice(number, most, replace=False))
+        if chosen == "robust":
+            notes.append(f"medians are those of {most} of {number} units, drawn by chance (atlas.scale_units)")
+    drawn = np.empty((len(places), width), np.float32)
+    moments = Moments(width)
+    for rows, vectors in units.blocks():
+        moments.add(vectors)
+        first, last = np.searchsorted(places, [rows.start, rows.stop])
+        drawn[first:last] = vectors[places[first:last] - rows.start]
+    scale = _scale(moments, drawn, chosen, clip)
+    return scale, notes + scale_notes(units.features, moments, scale)
+
+
+def chosen_method(method: str, named: bool) -> str:
+    """What `auto` stands for: `robust` where a model names its features, which have units of their own, else `none`."""
+    return ("robust" if named else "none") if method == "auto" else method
+
+
+def scale_notes(features: Sequence[str], moments: Moments, scale: Scale) -> list[str]:
+    """Sentences on what was imputed and what was not used."""
+    notes = []
+    if moments.unknown:
+        total = moments.rows * len(features)
+        notes.append(f"{moments.unknown} of {total} values were not known and took the feature's median")
+    idle = [name for name, used in zip(features, scale.used, strict=True) if not used]
+    if idle and moments.rows:
         shown = ", ".join(idle[:10]) + (f" and {len(idle) - 10} more" if len(idle) > 10 else "")
-        notes.append(f"{len(idle)} of {len(units.features)} features are the same for all units and not used: {shown}")
-    return scale.apply(units.vectors), scale, notes
+        notes.append(f"{len(idle)} of {len(features)} features are the same for all units and not used: {shown}")
+    return notes
 
 
 def group_means(vectors: np.ndarray, codes: np.ndarray, groups: int) -> np.ndarray:
@@ -227,3 +383,31 @@ def group_means(vectors: np.ndarray, codes: np.ndarray, groups: int) -> np.ndarr
             means[group] = vectors[rows[start : start + count]].mean(axis=0, dtype=np.float64)
         start += count
     return means
+
+
+class GroupSums:
+    """Sums of the vectors of groups, gathered block by block.
+
+    Attributes:
+        sums: (groups, D) float64.
+        counts: (groups,) vectors of each.
+    """
+
+    def __init__(self, groups: int, width: int) -> None:
+        self.sums = np.zeros((groups, width))
+        self.counts = np.zeros(groups, np.int64)
+
+    def add(self, vectors: np.ndarray, codes: np.ndarray) -> None:
+        """Take (n, D) finite vectors in; `codes` (n,) is the group of each, negative for none."""
+        order = np.argsort(codes, kind="stable")
+        order = order[np.searchsorted(codes[order], 0) :]
+        if not len(order):
+            return
+        groups, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
+        self.sums[groups] += np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64)
+        self.counts[groups] += counts
+
+    def means(self) -> np.ndarray:
+        """(groups, D) float64, NaN for a group without vectors."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.sums / self.counts[:, None]

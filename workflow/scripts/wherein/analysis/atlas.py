@@ -4,17 +4,19 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from wherein.analysis.aggregate import Scale, Units, group_means, read_units, scaled_units
+from wherein.analysis.aggregate import GroupSums, Scale, UnitStream, filled, open_units, scale_of_stream
 from wherein.analysis.clustering import cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
-from wherein.analysis.moved import MOVED, compare_states, field_means, samples_of_fields
-from wherein.analysis.projection import principal_components, umap_coordinates
+from wherein.analysis.layout import Layout, layout_of, umap_coordinates
+from wherein.analysis.moved import MOVED, FieldMeans, compare_states, samples_of_fields
+from wherein.analysis.placing import SavedMap, place, read_map, save_map
+from wherein.analysis.projection import Components, Covariance, principal_components
 from wherein.atomic import atomic_path
 from wherein.labels import Vocabulary, vocabulary
 from wherein.summary import stage_summary
@@ -31,6 +33,8 @@ UNITS = pa.schema(
         ("control", pa.bool_()),
         ("umap_1", pa.float32()),
         ("umap_2", pa.float32()),
+        ("umap_3", pa.float32()),
+        ("drawn", pa.bool_()),
     ]
 )
 """results/atlas/{model}/units.parquet"""
@@ -39,6 +43,22 @@ CLUSTERS = ("cluster", "n_proteins", "genes", "top_location", "top_location_shar
 """results/atlas/{model}/clusters.tsv"""
 
 PACKAGES = ("anndata", "fastcluster", "numpy", "scikit-learn", "scipy", "umap-learn")
+
+
+class Gathered(NamedTuple):
+    """What one reading of all vectors gives.
+
+    Attributes:
+        means: (P, D) float64, mean vector of each protein.
+        scaled: (P, D) float64, mean of its scaled vectors.
+        fields: means of the scaled vectors of each field version.
+        components: principal components of all scaled vectors.
+    """
+
+    means: np.ndarray
+    scaled: np.ndarray
+    fields: FieldMeans
+    components: Components
 
 
 def build_atlas(
@@ -52,12 +72,18 @@ def build_atlas(
     proteins: str | Path,
     units: str | Path,
     clusters: str | Path,
+    unit_map: str | Path,
     history: str | Path,
     moved: str | Path,
     summary: str | Path,
     samples: str | Path | None = None,
+    onto: str | Path | None = None,
 ) -> None:
     """Map the units and the proteins of a model, cluster the proteins, and tell which moved since the last release.
+
+    Vectors are read block by block, three times: for the scale, for means and principal components, and for the places
+    of the units among these. Memory grows with what is known of each unit and with the number of fields, not with all
+    vectors.
 
     Args:
         model: name of the model.
@@ -70,33 +96,53 @@ def build_atlas(
         proteins: results/atlas/{model}/proteins.h5ad, written.
         units: results/atlas/{model}/units.parquet, written.
         clusters: results/atlas/{model}/clusters.tsv, written.
+        unit_map: results/atlas/{model}/map.npz, written.
         history: results/atlas/{model}/history.parquet, to which the present release state is added.
         moved: results/atlas/{model}/moved.tsv, written.
         summary: results/summaries/atlas/{model}.json, written.
         samples: results/samples/samples.parquet; without it, samples of any size count.
+        onto: a map.npz that a run saved, onto which the units are placed; without it they are laid out anew.
+
+    Raises:
+        MapError: the map to place units on was made of other vectors.
     """
     with stage_summary(summary, "atlas", model, PACKAGES) as told:
-        found = read_units(embeddings, fields, cells, qc, level, samples=samples)
+        found = open_units(embeddings, fields, cells, qc, level, samples=samples)
         told.counts = {"in": len(found.table) + sum(found.dropped.values()), "kept": len(found.table), **found.dropped}
-        scaled, scale, notes = scaled_units(found, settings["scale"], settings["clip"])
+        space = space_of(embeddings, found.features)
+        known = None if onto is None else read_map(onto, level, space, found.features)
+        layout = layout_of(settings)
+        log.info("%s units of %s features", len(found.table), len(found.features))
+        scale, notes = scale_of_stream(
+            found, settings["scale"], settings["clip"], settings["scale_units"], settings["seed"]
+        )
+        codes, names = protein_codes(found.table)
+        gathered = gather(found, scale, codes, len(names), settings["components"])
         words = vocabulary(settings["vocabulary"])
-        log.info("%s units of %s features", *scaled.shape)
-        table, unit_notes = map_units(found.table, scaled, words, settings)
+        table, saved, unit_notes = map_units(found, scale, gathered.components, words, layout, settings, space, known)
         write_table(units, table, UNITS)
-        atlas, protein_notes = map_proteins(found, scaled, scale, words, settings)
-        atlas.uns["wherein"] = json.dumps({"model": model, "level": level, "settings": settings}, sort_keys=True)
+        save_map(unit_map, saved)
+        atlas, protein_notes = map_proteins(found, gathered, scale, codes, names, words, layout, settings)
+        said = {"model": model, "level": level, "settings": settings}
+        said |= {"layout": layout.told() if known is None else "places on a saved map", "laid_out": len(saved.scores)}
+        atlas.uns["wherein"] = json.dumps(said, sort_keys=True)
         with atomic_path(proteins) as partial:
             atlas.write_h5ad(partial)
         write_tsv(clusters, cluster_table(atlas.obs), CLUSTERS)
         state = release_state(fields, found.table["source"])
-        rows = state_rows(state, space_of(embeddings, found.features), atlas, scale, found.table)
+        rows = state_rows(state, space, atlas, scale, found.table)
         before = write_history(history, read_history(history), rows)
-        means, samples = field_means(found.table, scaled), samples_of_fields(fields)
-        shifts, shift_notes = compare_states(before, rows, means, samples, scale, settings["moved_q"], settings["seed"])
+        preparations = samples_of_fields(fields)
+        shifts, shift_notes = compare_states(
+            before, rows, gathered.fields, preparations, scale, settings["moved_q"], settings["seed"]
+        )
         write_tsv(moved, shifts, MOVED)
         told.notes = [*found.notes, *notes, *unit_notes, *protein_notes, *shift_notes]
         told.extra = {
             "seed": settings["seed"],
+            "layout": said["layout"],
+            "laid_out": len(saved.scores),
+            "placed": int(len(table) - table["drawn"].sum()),
             "proteins": atlas.n_obs,
             "features": atlas.n_vars,
             "clusters": int(atlas.obs["cluster"].nunique()),
@@ -107,52 +153,153 @@ def build_atlas(
         }
 
 
-def map_units(
-    table: pd.DataFrame, scaled: np.ndarray, words: Vocabulary, settings: dict[str, Any]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Lay all units out by UMAP of their principal components.
+def protein_codes(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """Number of each unit's protein, negative for controls and units without a name, and the proteins' names."""
+    codes, names = pd.factorize(table["protein"].where(~table["control"]), sort=True)
+    return codes, list(names)
+
+
+def gather(units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, components: int) -> Gathered:
+    """Read all vectors once for the means of proteins and fields, and for the principal components.
 
     Args:
-        table: the units, as `read_units` gives them.
-        scaled: (N, D) float32 on one scale.
+        units: the units.
+        scale: how features are brought to one scale.
+        codes: (N,) number of each unit's protein, negative for none.
+        proteins: how many there are.
+        components: most principal components wanted.
+    """
+    table, width = units.table, len(units.features)
+    names = (table["field_id"] + "@" + table["version"]).where(~table["control"] & table["protein"].notna())
+    field_codes, field_names = pd.factorize(names, sort=True)
+    own = pd.Series(table["protein"].to_numpy(), index=names).groupby(level=0).first()
+    raw, scaled, fields = GroupSums(proteins, width), GroupSums(proteins, width), GroupSums(len(field_names), width)
+    products = Covariance(width)
+    for rows, vectors in units.blocks():
+        block = scale.apply(vectors)
+        raw.add(filled(vectors, scale.median), codes[rows])
+        scaled.add(block, codes[rows])
+        fields.add(block, field_codes[rows])
+        products.add(block)
+    field_means = FieldMeans(
+        np.asarray(field_names, object), own.reindex(field_names).to_numpy(object), fields.means().astype(np.float32)
+    )
+    return Gathered(raw.means(), scaled.means(), field_means, products.components(components))
+
+
+def map_units(
+    units: UnitStream,
+    scale: Scale,
+    components: Components,
+    words: Vocabulary,
+    layout: Layout,
+    settings: dict[str, Any],
+    space: str,
+    known: SavedMap | None = None,
+) -> tuple[pd.DataFrame, SavedMap, list[str]]:
+    """Lay units out by UMAP of their principal components, and place the others among them.
+
+    Args:
+        units: the units.
+        scale: how features are brought to one scale.
+        components: principal components of the scaled vectors.
         words: vocabulary of locations.
+        layout: settings of UMAP.
         settings: section `atlas`.
+        space: digest of the vectors' space.
+        known: a map onto which all units are placed; None to lay them out anew.
 
     Returns:
-        Rows of units.parquet, null coordinates for units that were not drawn for the map, and notes.
+        Rows of units.parquet, the map, and notes.
     """
-    notes = []
-    drawn = np.arange(len(table))
-    if len(table) > settings["umap_units"]:
-        rng = np.random.default_rng(settings["seed"])
-        drawn = np.sort(rng.choice(len(table), settings["umap_units"], replace=False))
-        notes.append(f"{len(drawn)} of {len(table)} units, drawn at random, are on the map (atlas.umap_units)")
-    scores, _, _ = principal_components(scaled[drawn], settings["components"])
-    layout, note = _umap(scores, settings)
-    coordinates = np.full((len(table), 2), np.nan, np.float32)
-    coordinates[drawn] = layout
+    table = units.table
+    if known is not None:
+        scale, components = known.scale, known.components
+    scores = np.empty((len(table), len(components.loadings)), np.float32)
+    for rows, vectors in units.blocks():
+        scores[rows] = components.fast_scores(scale.apply(vectors))
+    locations = unit_locations(table, words)
+    if known is None:
+        drawn, notes = draw_units(locations, settings)
+        laid, note = umap_coordinates(scores[drawn], layout)
+        notes += [f"map of units: {note}"] if note else []
+        saved = SavedMap(units.level, space, units.features, scale, components, scores[drawn], laid, layout.neighbours)
+    else:
+        drawn, saved = np.zeros(len(table), bool), known
+        notes = [f"the {len(table)} units are placed on a saved map of {len(known.scores)} (atlas.onto_map)"]
+    places = np.full((len(table), saved.places.shape[1]), np.nan, np.float32)
+    places[drawn] = saved.places[: np.count_nonzero(drawn)]
+    places[~drawn] = place(
+        scores[~drawn], saved.scores, saved.places, saved.neighbours, settings["exact_neighbours"], settings["seed"]
+    )
     mapped = pd.DataFrame(
         {
             **{name: table[name] for name in ("unit_id", "field_id", "version", "cell_line", "control")},
             "gene": table["protein"],
-            "location": [location(words, [labels]) for labels in table["labels"]],
-            "umap_1": coordinates[:, 0],
-            "umap_2": coordinates[:, 1],
+            "location": locations,
+            **{f"umap_{axis + 1}": column for axis, column in enumerate(places.T)},
+            "drawn": drawn,
         }
     )
-    return mapped, notes + ([f"map of units: {note}"] if note else [])
+    return mapped, saved, notes
+
+
+def unit_locations(table: pd.DataFrame, words: Vocabulary) -> np.ndarray:
+    """Class of each unit's field: the only one, MULTI where there are several, None where there is none."""
+    codes, fields = pd.factorize(table["field_id"] + "@" + table["version"])
+    first = np.zeros(len(fields), int)
+    first[codes[::-1]] = np.arange(len(table))[::-1]
+    labels = table["labels"].to_numpy()
+    of_field = np.array([location(words, [labels[row]]) for row in first], object)
+    return of_field[codes] if len(codes) else np.zeros(0, object)
+
+
+def draw_units(locations: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Draw the units that UMAP lays out: so many of each location at most, then so many at most of all.
+
+    Args:
+        locations: (N,) class of each unit, or None.
+        settings: section `atlas`.
+
+    Returns:
+        (N,) bool, and notes.
+    """
+    number, rng = len(locations), np.random.default_rng(settings["seed"])
+    order = rng.permutation(number)
+    turn = pd.Series(locations[order], dtype=object).fillna("").pipe(lambda own: own.groupby(own).cumcount())
+    chosen = order[turn.to_numpy() < settings["units_per_class"]][: settings["umap_units"]]
+    drawn = np.zeros(number, bool)
+    drawn[chosen] = True
+    if drawn.all():
+        return drawn, []
+    note = (
+        f"{len(chosen)} of {number} units were laid out, drawn by chance, at most {settings['units_per_class']} of a "
+        f"location (atlas.units_per_class) and {settings['umap_units']} in all (atlas.umap_units); the others are "
+        "placed among their nearest neighbours"
+    )
+    return drawn, [note]
 
 
 def map_proteins(
-    units: Units, scaled: np.ndarray, scale: Scale, words: Vocabulary, settings: dict[str, Any]
+    units: UnitStream,
+    gathered: Gathered,
+    scale: Scale,
+    codes: np.ndarray,
+    names: list[str],
+    words: Vocabulary,
+    layout: Layout,
+    settings: dict[str, Any],
 ) -> tuple[Any, list[str]]:
-    """Average the units of each protein, and map and cluster the proteins.
+    """Map and cluster the proteins by the means of their units.
 
     Args:
         units: the units; controls and those without a name belong to no protein.
-        scaled: (N, D) float32, their vectors on one scale.
-        scale: the scale.
+        gathered: means of the proteins.
+        scale: how features are brought to one scale.
+        codes: (N,) number of each unit's protein, negative for none.
+        names: of the proteins.
         words: vocabulary of locations.
+        layout: settings of UMAP.
         settings: section `atlas`.
 
     Returns:
@@ -161,26 +308,23 @@ def map_proteins(
     from anndata import AnnData
 
     table = units.table
-    names = table["protein"].where(~table["control"])
-    codes, proteins = pd.factorize(names, sort=True)
-    nameless = int((names.isna() & ~table["control"]).sum())
+    nameless = int((table["protein"].isna() & ~table["control"]).sum())
     notes = [f"{nameless} units have no gene and are on the map of units only"] if nameless else []
-    means = group_means(scaled, codes, len(proteins))
-    scores, loadings, ratio = principal_components(means, settings["components"])
-    layout, note = _umap(scores, settings)
+    scores, loadings, ratio = principal_components(gathered.scaled, settings["components"])
+    places, note = umap_coordinates(scores, layout)
     notes += [f"map of proteins: {note}"] if note else []
     tree, leaf = hierarchical_clustering(scores, settings["linkage"], settings["metric"], settings["order_up_to"])
     numbers = cut(tree, leaf, settings["clusters"], settings["height"])
-    obs, unknown = describe_proteins(table, codes, list(proteins), words)
+    obs, unknown = describe_proteins(table, codes, names, words)
     if unknown:
         notes.append(f"terms that {settings['vocabulary']} does not know: {', '.join(unknown)}")
     obs["cluster"] = pd.Categorical(numbers.astype(str), [str(n + 1) for n in range(numbers.max(initial=0))])
     obs["leaf"] = leaf
-    atlas = AnnData(group_means(_finite(units, scale), codes, len(proteins)).astype(np.float32), obs=obs)
+    atlas = AnnData(gathered.means.astype(np.float32), obs=obs)
     atlas.var_names = units.features
     atlas.var["centre"], atlas.var["spread"], atlas.var["used"] = scale.centre, scale.spread, scale.used
-    atlas.layers["scaled"] = means.astype(np.float32)
-    atlas.obsm["X_pca"], atlas.obsm["X_umap"] = scores, layout
+    atlas.layers["scaled"] = gathered.scaled.astype(np.float32)
+    atlas.obsm["X_pca"], atlas.obsm["X_umap"] = scores, places
     atlas.varm["PCs"] = loadings.T.astype(np.float32)
     atlas.uns["linkage"] = tree
     atlas.uns["pca"] = {"variance_ratio": ratio}
@@ -202,8 +346,9 @@ def describe_proteins(
         obs of proteins.h5ad without cluster and leaf, and the published terms that the vocabulary does not know.
     """
     rows, unknown = [], set()
-    for _, own in table[codes >= 0].groupby(codes[codes >= 0], sort=True):
-        once = own.drop_duplicates(["field_id", "version"])
+    counts = np.bincount(codes[codes >= 0], minlength=len(proteins))
+    fields = table.assign(_protein=codes)[codes >= 0].drop_duplicates(["field_id", "version"])
+    for code, once in fields.groupby("_protein", sort=True):
         labels = _distinct(once["labels"])
         unknown.update(words.unknown(labels))
         samples = once[["source", "sample", "reagent", "cell_line"]].drop_duplicates()
@@ -213,7 +358,7 @@ def describe_proteins(
                 "ensembl_ids": ";".join(_distinct(once["ensembl_ids"])),
                 "labels": ";".join(labels),
                 "location": location(words, once["labels"]),
-                "n_units": len(own),
+                "n_units": counts[code],
                 "n_fields": len(once),
                 "n_samples": len(samples),
                 "cell_lines": ";".join(sorted(once["cell_line"].dropna().unique())),
@@ -224,8 +369,8 @@ def describe_proteins(
     # a categorical can say "not known" in an h5ad file, where a plain column of text cannot
     present = set(obs["location"].dropna())
     obs["location"] = pd.Categorical(obs["location"], [name for name in (*words.classes, MULTI) if name in present])
-    counts = ["n_units", "n_fields", "n_samples"]
-    obs[counts] = obs[counts].astype(np.int64)
+    numbers = ["n_units", "n_fields", "n_samples"]
+    obs[numbers] = obs[numbers].astype(np.int64)
     return obs, sorted(unknown)
 
 
@@ -245,16 +390,6 @@ def cluster_table(obs: pd.DataFrame) -> pd.DataFrame:
         share = counts[top] / len(own) if top else None
         rows.append((cluster, len(own), ";".join(own.index), top, share))
     return pd.DataFrame(rows, columns=list(CLUSTERS))
-
-
-def _umap(scores: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, str | None]:
-    return umap_coordinates(
-        scores, settings["neighbours"], settings["min_dist"], settings["seed"], settings["exact_neighbours"]
-    )
-
-
-def _finite(units: Units, scale: Scale) -> np.ndarray:
-    return np.where(np.isfinite(units.vectors), units.vectors, scale.median.astype(np.float32))
 
 
 def _distinct(lists: Sequence[Any]) -> list[str]:

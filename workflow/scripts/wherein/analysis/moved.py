@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import false_discovery_control
 
-from wherein.analysis.aggregate import Scale, group_means
+from wherein.analysis.aggregate import Scale
 from wherein.analysis.projection import nearest
 from wherein.analysis.scatter import Exchange, Scatter, estimate_scatter, probabilities
 from wherein.labels import spelling
@@ -47,20 +47,6 @@ class FieldMeans(NamedTuple):
     names: np.ndarray
     proteins: np.ndarray
     means: np.ndarray
-
-
-def field_means(table: pd.DataFrame, scaled: np.ndarray) -> FieldMeans:
-    """Average the units of each field version that shows a protein.
-
-    Args:
-        table: the units, as `read_units` gives them.
-        scaled: (N, D) float32, their vectors on one scale.
-    """
-    names = (table["field_id"] + "@" + table["version"]).where(~table["control"] & table["protein"].notna())
-    codes, found = pd.factorize(names, sort=True)
-    own = pd.Series(table["protein"].to_numpy(), index=names).groupby(level=0).first()
-    means = group_means(scaled, codes, len(found)).astype(np.float32)
-    return FieldMeans(np.asarray(found, object), own.reindex(found).to_numpy(object), means)
 
 
 def samples_of_fields(fields: str | Path) -> dict[str, str]:

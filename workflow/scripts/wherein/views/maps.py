@@ -1,5 +1,6 @@
 """Figures of the atlas: maps of cells and of proteins, and the clustered heat map."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -45,8 +46,33 @@ def location_order(vocabularies: Iterable[str | None], seen: Iterable[str]) -> l
     return list(dict.fromkeys([*known, *sorted(set(seen))]))
 
 
+def how_laid_out(proteins: anndata.AnnData, units: pd.DataFrame | None = None) -> str:
+    """How a map came about, as a sentence; "" where the atlas does not say.
+
+    Args:
+        proteins: results/atlas/{model}/proteins.h5ad.
+        units: results/atlas/{model}/units.parquet, for the map of these.
+    """
+    said = json.loads(str(proteins.uns.get("wherein", "{}")))
+    layout = said.get("layout")
+    if not layout:
+        return ""
+    places = proteins.obsm.get("X_umap", np.empty((0, 2)))
+    text = f"{layout}, seed {said['settings']['seed']}, of {said['settings']['components']} principal components"
+    if units is not None and "drawn" in units and not units["drawn"].fillna(False).all():
+        laid, rest = int(units["drawn"].sum()), int((~units["drawn"].fillna(False).astype(bool)).sum())
+        text += f"; {laid:,} laid out and {rest:,} placed among their nearest neighbours"
+    return f"{text}{'; the first two of three axes' if places.shape[1] > 2 else ''}."
+
+
 def draw_units(
-    units: pd.DataFrame, level: str, model: str, settings: dict[str, Any], order: Sequence[str], path: str
+    units: pd.DataFrame,
+    level: str,
+    model: str,
+    settings: dict[str, Any],
+    order: Sequence[str],
+    path: str,
+    layout: str = "",
 ) -> None:
     """Map of cells or fields: proteins in one location in its colour and shape, in several grey, controls circled.
 
@@ -57,6 +83,7 @@ def draw_units(
         settings: the section `report` of the configuration.
         order: all locations, as `location_order` gives them.
         path: PNG file.
+        layout: how the map came about.
     """
     known = sampled(units.dropna(subset=["umap_1", "umap_2"]), settings["points_per_class"])
     with figure_file(path, 10.4, 7.4, settings["dpi"]) as figure:
@@ -65,7 +92,7 @@ def draw_units(
             f"{model}: map of {len(known):,} {level}s",
             f"Each point is a {level}; near points look alike to the model. Coloured where the protein has one "
             "published location, grey where it has several; controls without a specific signal are circled. A "
-            "location that the model knows well forms its own region.",
+            f"location that the model knows well forms its own region. {layout}",
         )
         axes = figure.subplots()
         if not len(known):
@@ -102,7 +129,7 @@ def draw_proteins(
             f"{model}: map of {int(known.sum()):,} proteins",
             "Each point is a protein, the mean over its cells or fields; near proteins look alike to the model. A "
             "protein among those of another location is worth a look: a second location, a wrong label, or an "
-            "unspecific antibody.",
+            f"unspecific antibody. {how_laid_out(proteins)}",
         )
         axes = figure.subplots()
         if not known.any():

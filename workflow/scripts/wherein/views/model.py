@@ -7,7 +7,7 @@ from typing import Any
 import anndata
 import pandas as pd
 
-from wherein.views.maps import draw_heatmap, draw_proteins, draw_units, location_order, told
+from wherein.views.maps import draw_heatmap, draw_proteins, draw_units, how_laid_out, location_order, told
 from wherein.views.scores import draw_classes, draw_enrichment, draw_heterogeneity
 
 
@@ -27,7 +27,7 @@ def plot_model(
     units = pd.read_parquet(inputs["units"])
     scores = json.loads(Path(inputs["scores"]).read_text(encoding="utf-8"))
     order = location_order([scores.get("vocabulary")], told(units["location"]))
-    draw_units(units, level, model, settings, order, outputs["umap_units"])
+    draw_units(units, level, model, settings, order, outputs["umap_units"], how_laid_out(proteins, units))
     draw_proteins(proteins, model, settings, order, outputs["umap_proteins"])
     draw_heatmap(proteins, model, settings, order, outputs["heatmap"])
     draw_classes(read_tsv(inputs["classes"]), scores, model, settings, outputs["classes"])

@@ -15,7 +15,7 @@ from wherein.reasons import KEPT
 from wherein.views.cell_pictures import CellPictures, Picture
 from wherein.views.examples import most_saturated, sharpest
 from wherein.views.field_pictures import FieldPicture
-from wherein.views.maps import location_order, sampled, told
+from wherein.views.maps import how_laid_out, location_order, sampled, told
 from wherein.views.releases import mark_of, moves, release_data
 from wherein.views.site_tables import ModelTables, RunTables, neighbours, predicted_locations, top_classes
 from wherein.views.style import MULTI, UNKNOWN, class_styles
@@ -264,6 +264,8 @@ def _map(
         "unit": units["unit_id"].tolist(),
         "x": units["umap_1"],
         "y": units["umap_2"],
+        "z": units["umap_3"] if "umap_3" in units and units["umap_3"].notna().any() else None,
+        "layout": how_laid_out(model.proteins, model.units),
         "protein": [place.get(name, -1) for name in protein],
         "control": units["control"].fillna(False).astype(bool),
         "picture": [_where(pictures.cells.of_cell.get(unit)) for unit in units["unit_id"]],
@@ -274,6 +276,8 @@ def _map(
         "proteins": {
             "x": umap[known, 0],
             "y": umap[known, 1],
+            "z": umap[known, 2] if umap.shape[1] > 2 else None,
+            "layout": how_laid_out(model.proteins),
             "protein": [place.get(str(name), -1) for name in obs.index[known]],
             **_coded("location", told(obs["location"])[known]),
         },

@@ -6,7 +6,7 @@
   const proteins = get("proteins");
   const canvas = document.getElementById("canvas");
   const pen = canvas.getContext("2d");
-  const ui = Object.fromEntries(["tip", "picked", "legend", "what", "colour", "find", "names", "whole", "told"].map((id) => [id, document.getElementById(id)]));
+  const ui = Object.fromEntries(["tip", "picked", "legend", "what", "colour", "find", "names", "whole", "turn", "told"].map((id) => [id, document.getElementById(id)]));
   const palette = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#B8A500"];
   const shapes = ["o", "s", "^", "P", "v", "D", "X"];
   let data = null;      // the model's map
@@ -24,10 +24,10 @@
   function pointsOf(what) {
     if (what === "proteins") {
       const own = data.proteins;
-      return { what, x: own.x, y: own.y, n: own.x.length, protein: own.protein, picture: own.protein.map((p) => p < 0 ? null : proteins.picture[p]),
+      return { what, x: own.x, y: own.y, z: own.z, layout: own.layout, n: own.x.length, protein: own.protein, picture: own.protein.map((p) => p < 0 ? null : proteins.picture[p]),
         groupings: { location: [own.locationNames, own.location], cluster: clusters(own.protein), ...changes(own.protein) } };
     }
-    return { what, x: data.x, y: data.y, n: data.x.length, protein: data.protein, picture: data.picture, unit: data.unit, control: data.control, fieldPicture: data.fieldPicture,
+    return { what, x: data.x, y: data.y, z: data.z, layout: data.layout, n: data.x.length, protein: data.protein, picture: data.picture, unit: data.unit, control: data.control, fieldPicture: data.fieldPicture,
       groupings: { location: [data.locationNames, data.location], predicted: [data.predictedNames, data.predicted], cluster: clusters(data.protein), "cell line": [data.lineNames, data.line], ...changes(data.protein) } };
   }
 
@@ -90,11 +90,43 @@
     }
   }
 
+  // A map of three dimensions is seen from one side: around the vertical axis, then towards the viewer.
+  let side = { around: 0, towards: 0 };
+  let solid = null;     // the three coordinates of each point around their middle, or null
+  function lift() {
+    solid = null;
+    ui.turn.hidden = !points.z || !points.n;
+    if (ui.turn.hidden) ui.turn.setAttribute("aria-pressed", "false");
+    side = { around: 0, towards: 0 };
+    if (ui.turn.hidden) return;
+    const middle = (list) => (Math.min(...extent(list)) + Math.max(...extent(list))) / 2;
+    solid = [points.x, points.y, points.z].map((list) => { const at = middle(list); return list.map((value) => value - at); });
+    project();
+  }
+  const extent = (list) => list.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  function project() {
+    const [ca, sa, cb, sb] = [Math.cos(side.around), Math.sin(side.around), Math.cos(side.towards), Math.sin(side.towards)];
+    const [x, y, z] = solid;
+    points.x = x.map((value, i) => value * ca + z[i] * sa);
+    points.y = y.map((value, i) => value * cb - (z[i] * ca - x[i] * sa) * sb);
+  }
+  function turn(around, towards) {
+    if (!solid) return;
+    side = { around: side.around + around, towards: Math.max(-Math.PI / 2, Math.min(Math.PI / 2, side.towards + towards)) };
+    project();
+    draw();
+  }
+
   // Screen from data: the whole map fits at scale 1, y upward as in the figures.
   let box = null;
   function frame() {
-    const finite = (list) => list.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-    const [x, y] = [finite(points.x), finite(points.y)];
+    if (solid) {
+      const across = 2 * Math.sqrt(solid[0].reduce((most, value, i) => Math.max(most, value ** 2 + solid[1][i] ** 2 + solid[2][i] ** 2), 0)) || 1;
+      box = { x: 0, y: 0, span: across, w: across, h: across };
+      view = { x: 0, y: 0, scale: 1 };
+      return;
+    }
+    const [x, y] = [extent(points.x), extent(points.y)];
     box = { x: (x[0] + x[1]) / 2, y: (y[0] + y[1]) / 2, span: Math.max(x[1] - x[0], y[1] - y[0], 1e-6), w: x[1] - x[0] || 1, h: y[1] - y[0] || 1 };
     view = { x: 0, y: 0, scale: 1 };
   }
@@ -246,7 +278,8 @@
     if (fingers.size === 2) {
       const [other] = [...fingers].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
       zoom(Math.hypot(x - other[0], y - other[1]) / Math.max(1, Math.hypot(px - other[0], py - other[1])), (x + other[0]) / 2, (y + other[1]) / 2);
-    } else { view.x += x - px; view.y += y - py; draw(); }
+    } else if (solid && ui.turn.getAttribute("aria-pressed") === "true") turn((x - px) / 150, (y - py) / 150);
+    else { view.x += x - px; view.y += y - py; draw(); }
     moved += Math.hypot(x - px, y - py);
     fingers.set(event.pointerId, [x, y]);
   });
@@ -256,10 +289,12 @@
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), ...point(event)); }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
-    if (step) { view.x += step[0]; view.y += step[1]; draw(); } else if (event.key === "+" || event.key === "=") zoom(1.25); else if (event.key === "-") zoom(0.8); else return;
+    if (step && event.shiftKey && solid) turn(-step[0] / 200, -step[1] / 200);
+    else if (step) { view.x += step[0]; view.y += step[1]; draw(); } else if (event.key === "+" || event.key === "=") zoom(1.25); else if (event.key === "-") zoom(0.8); else return;
     event.preventDefault();
   });
-  ui.whole.addEventListener("click", () => { view = { x: 0, y: 0, scale: 1 }; draw(); });
+  ui.whole.addEventListener("click", () => { view = { x: 0, y: 0, scale: 1 }; if (solid) turn(-side.around, -side.towards); draw(); });
+  ui.turn.addEventListener("click", () => ui.turn.setAttribute("aria-pressed", String(ui.turn.getAttribute("aria-pressed") !== "true")));
   ui.colour.addEventListener("change", regroup);
   ui.what.addEventListener("change", show);
   ui.find.addEventListener("input", search);
@@ -284,7 +319,7 @@
     const noun = ui.what.value === "proteins" ? "proteins" : `${run.models.find((each) => each.name === model).level}s`;
     const shown = points.n.toLocaleString("en");
     const drawn = points.what === "units" && data.total > points.n ? `${shown} of ${data.total.toLocaleString("en")} ${noun}, drawn by chance` : `${shown} ${noun}`;
-    ui.told.textContent = points.n ? drawn + (found ? `; ${found.size.toLocaleString("en")} found` : "") : `Nothing to show: there were too few ${noun} for a UMAP.`;
+    ui.told.textContent = points.n ? `${drawn}${points.layout ? `: ${points.layout.replace("; the first two of three axes", "; three dimensions")}` : ""}` + (found ? `; ${found.size.toLocaleString("en")} found` : "") : `Nothing to show: there were too few ${noun} for a UMAP.`;
   }
 
   function show() {
@@ -294,6 +329,7 @@
     const before = ui.colour.value;
     ui.colour.replaceChildren(...Object.keys(points.groupings).map((name) => el("option", { value: name }, name)));
     if (points.groupings[before]) ui.colour.value = before;
+    lift();
     frame();
     regroup();
     search();
