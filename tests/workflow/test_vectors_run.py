@@ -14,11 +14,14 @@ PLACES = {"Mitochondria": "TOMM20 ATP5F1B COX4I1 HSPD1 SDHA", "Nucleoplasm": "TP
           "Golgi apparatus": "GOLGA2 GOLGB1 TGOLN2 GORASP1 GOLGA4"}  # fmt: skip
 CONFIG = {
     "sources": {
-        "proteins": {"kind": "vectors", "table": "made/proteins.tsv", "probabilities": {"table": "made/classes.tsv", "vocabulary": "hpa28"}},
+        "proteins": {
+            "kind": "vectors", "table": "made/proteins.tsv",
+            "probabilities": {"table": "made/classes.tsv", "vocabulary": "hpa28"},
+        },
         "cells": {"kind": "vectors", "table": "made/cells.parquet", "level": "cell"},
     },
     "models": {"densenet": {"kind": "published", "level": "field"}, "of-cells": {"kind": "published"}},
-    "evaluate": {"draws": 20},
+    "evaluate": {"draws": 100},
 }  # fmt: skip
 ARGUMENTS = ("--configfile", "run.yaml")
 

@@ -11,6 +11,7 @@ localrules:
     all_packages,
     all_export,
     all_embed,
+    all_aggregates,
 
 
 rule all_download:
@@ -59,3 +60,8 @@ rule all_export:
 rule all_embed:
     input:
         per_model_and_shard("results/embeddings/{model}/{shard}.parquet"),
+
+
+rule all_aggregates:
+    input:
+        evaluated("results/aggregates/{model}"),

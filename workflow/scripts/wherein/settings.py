@@ -146,7 +146,7 @@ def check_model(name: str, models: dict[str, Any], folds: int) -> None:
 
 
 def check_vectors_of_model(name: str, config: dict[str, Any]) -> None:
-    """Check that a model which stands for vectors made elsewhere has some of its level, and that no other asks for them.
+    """Check that a model which stands for vectors made elsewhere has some of its level, and no other asks for them.
 
     Args:
         name: the model's name.

@@ -13,6 +13,7 @@ import pyarrow as pa
 from wherein.analysis.aggregate import Scale, Units, group_means, read_units, scaled_units
 from wherein.analysis.clustering import cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
+from wherein.analysis.levels import group_vectors, in_memory
 from wherein.analysis.moved import MOVED, compare_states, field_means, samples_of_fields
 from wherein.analysis.projection import principal_components, umap_coordinates
 from wherein.atomic import atomic_path
@@ -165,7 +166,7 @@ def map_proteins(
     codes, proteins = pd.factorize(names, sort=True)
     nameless = int((names.isna() & ~table["control"]).sum())
     notes = [f"{nameless} units have no gene and are on the map of units only"] if nameless else []
-    means = group_means(scaled, codes, len(proteins))
+    means = _together(scaled, codes, len(proteins), settings["aggregation"])
     scores, loadings, ratio = principal_components(means, settings["components"])
     layout, note = _umap(scores, settings)
     notes += [f"map of proteins: {note}"] if note else []
@@ -176,7 +177,8 @@ def map_proteins(
         notes.append(f"terms that {settings['vocabulary']} does not know: {', '.join(unknown)}")
     obs["cluster"] = pd.Categorical(numbers.astype(str), [str(n + 1) for n in range(numbers.max(initial=0))])
     obs["leaf"] = leaf
-    atlas = AnnData(group_means(_finite(units, scale), codes, len(proteins)).astype(np.float32), obs=obs)
+    raw = _together(_finite(units, scale), codes, len(proteins), settings["aggregation"])
+    atlas = AnnData(raw.astype(np.float32), obs=obs)
     atlas.var_names = units.features
     atlas.var["centre"], atlas.var["spread"], atlas.var["used"] = scale.centre, scale.spread, scale.used
     atlas.layers["scaled"] = means.astype(np.float32)
@@ -245,6 +247,13 @@ def cluster_table(obs: pd.DataFrame) -> pd.DataFrame:
         share = counts[top] / len(own) if top else None
         rows.append((cluster, len(own), ";".join(own.index), top, share))
     return pd.DataFrame(rows, columns=list(CLUSTERS))
+
+
+def _together(vectors: np.ndarray, codes: np.ndarray, groups: int, method: str) -> np.ndarray:
+    """One vector for each protein, as `atlas.aggregation` has it."""
+    if method == "mean":
+        return group_means(vectors, codes, groups)
+    return group_vectors(in_memory(vectors), codes, groups, vectors.shape[1], method).astype(np.float64)
 
 
 def _umap(scores: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, str | None]:
