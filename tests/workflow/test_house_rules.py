@@ -146,7 +146,7 @@ def settings_in(node: dict, prefix: str = "") -> dict[str, dict]:
 
 def all_settings() -> dict[str, dict]:
     found = settings_in(schema())
-    for kind in ("table", "crops", "hpa", "opencell", "simulated"):
+    for kind in ("table", "crops", "vectors", "hpa", "opencell", "simulated"):
         own = schema()["$defs"][f"{kind}_source"]
         found.update({f"sources.<{kind}>.{path}": child for path, child in settings_in(own).items()})
     return found

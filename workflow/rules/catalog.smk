@@ -37,6 +37,7 @@ checkpoint catalog:
         shards=update("results/catalog/shards.tsv"),
         remote=update("results/catalog/remote.parquet"),
         crops=update("results/catalog/crops.parquet"),
+        vectors="results/catalog/vectors.parquet",
         diff=update("results/catalog/release_diff.tsv"),
         summary="results/summaries/catalog/run.json",
     log:

@@ -49,6 +49,7 @@ from wherein.settings import (
     for_source,
     gene_set_files,
     gene_tables,
+    has_crops,
     is_annotated,
     is_outlined,
     is_fetched,
@@ -183,7 +184,9 @@ def labels_elsewhere(wildcards):
 
 
 def least_sample(source):
-    """Fewest cells that a sample of a source needs."""
+    """Fewest cells that a sample of a source needs; vectors of fields have none."""
+    if config["sources"][source].get("level") == "field":
+        return 0
     if not is_outlined(config["sources"][source]):
         return config["sources"][source]["min_sample_cells"]
     settings = for_source(config, "crop", source)
@@ -260,9 +263,27 @@ def imported_shards(pattern):
     """An input: `pattern` for every shard of crops made elsewhere."""
 
     def paths(wildcards):
-        return [pattern.format(shard=shard) for shard in shards() if not is_outlined(source_config_of(shard))]
+        return [pattern.format(shard=shard) for shard in shards() if source_config_of(shard)["kind"] == "crops"]
 
     return paths
+
+
+def shards_with_crops(pattern):
+    """An input: `pattern` for every shard that has pixels of cells, rather than vectors made elsewhere."""
+
+    def paths(wildcards):
+        return [pattern.format(shard=shard) for shard in shards() if has_crops(source_config_of(shard))]
+
+    return paths
+
+
+def vectors_of_source(*keys):
+    """A parameter: what a job on vectors made elsewhere depends on, of the configuration of its source."""
+
+    def settings(wildcards):
+        return {key: source_config(wildcards)[key] for key in keys}
+
+    return settings
 
 
 def import_settings(wildcards):
@@ -327,7 +348,13 @@ def ensembles():
 def ready_models():
     """Regular expression of the models that need no training."""
     known = config["models"].items()
-    return either(name for name, model in known if not is_learned(model) and not is_ensemble(model))
+    others = ("ensemble", "published")
+    return either(name for name, model in known if not is_learned(model) and model["kind"] not in others)
+
+
+def published_models():
+    """Regular expression of the models that stand for vectors made elsewhere."""
+    return either(name for name, model in config["models"].items() if model["kind"] == "published")
 
 
 def trained(pattern):
@@ -566,7 +593,7 @@ def source_of_gene_sets(wildcards):
 
 def gpus_of(wildcards):
     """A resource: networks ask for one GPU, unless the configuration keeps them on the processor."""
-    network = config["models"][wildcards.model]["kind"] not in ("classic", "ensemble")
+    network = config["models"][wildcards.model]["kind"] not in ("classic", "ensemble", "published")
     return 1 if network and config["device"] != "cpu" else 0
 
 
@@ -709,12 +736,12 @@ def segmentation_tables(wildcards):
 
 def run_summaries(wildcards):
     """An input: the summaries of every job, in the order of the stages."""
-    stages = ("download", "qc", "segment", "crop", "import_crops")
+    passed = {"crops": ("download", "qc", "import_crops"), "vectors": ("import_vectors",)}
     found = [
         f"results/summaries/{stage}/{shard}.json"
-        for stage in stages
+        for stage in ("download", "qc", "segment", "crop", "import_crops", "import_vectors")
         for shard in shards()
-        if stage in ("download", "qc") or is_outlined(source_config_of(shard)) == (stage != "import_crops")
+        if stage in passed.get(source_config_of(shard)["kind"], ("download", "qc", "segment", "crop"))
     ]
     models = [model for model in config["models"] if shards(model)]
     embedded = [f"results/summaries/embed/{model}/{shard}.json" for model in models for shard in shards(model)]

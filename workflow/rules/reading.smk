@@ -6,7 +6,7 @@ rule index_crops:
         fields="results/catalog/fields.parquet",
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
-        crops=per_shard("results/crops/{shard}.zarr"),
+        crops=shards_with_crops("results/crops/{shard}.zarr"),
         split="results/split/split.parquet",
         samples="results/samples/samples.parquet",
     output:
@@ -34,7 +34,7 @@ rule crop_statistics:
     input:
         fields="results/catalog/fields.parquet",
         cells=per_shard("results/cells/{shard}.parquet"),
-        crops=per_shard("results/crops/{shard}.zarr"),
+        crops=shards_with_crops("results/crops/{shard}.zarr"),
     output:
         statistics="results/statistics/crops.tsv",
         histograms="results/statistics/histograms.parquet",

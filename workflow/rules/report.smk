@@ -36,6 +36,7 @@ rule balance:
         runtime=30,
     params:
         left_out=left_out(config),
+        without_crops=[name for name, source in config["sources"].items() if not has_crops(source)],
         overrides=[list(word) for word in read_overrides(config["overrides"])],
         code=code_digest("balance"),
     message:
@@ -381,7 +382,7 @@ rule build_site:
         files=per_shard("results/download/{shard}.parquet"),
         qc=per_shard("results/qc/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
-        crops=per_shard("results/crops/{shard}.zarr"),
+        crops=shards_with_crops("results/crops/{shard}.zarr"),
         summaries=ancient(run_summaries),
         segmentation=segmentation_scores,
         segmentation_tables=segmentation_tables,

@@ -12,6 +12,7 @@ localrules:
     all_export,
     all_embed,
     all_aligned,
+    all_aggregates,
 
 
 rule all_download:
@@ -65,3 +66,8 @@ rule all_embed:
 rule all_aligned:
     input:
         aligned_figures,
+
+
+rule all_aggregates:
+    input:
+        evaluated("results/aggregates/{model}"),

@@ -18,6 +18,7 @@ if __name__ == "__main__":
         embed_summaries=snakemake.input.embed_summaries,
         embeddings=snakemake.input.embeddings,
         left_out=snakemake.params.left_out,
+        without_crops=snakemake.params.without_crops,
         overrides=snakemake.params.overrides,
         balance=snakemake.output.balance,
         out_left_out=snakemake.output.left_out,

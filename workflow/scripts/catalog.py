@@ -17,6 +17,7 @@ if __name__ == "__main__":
         summary=snakemake.output.summary,
         remote=snakemake.output.remote,
         crops=snakemake.output.crops,
+        vectors=snakemake.output.vectors,
         # how servers are asked is no parameter: another timeout lists nothing anew
         download=snakemake.config["download"],
     )

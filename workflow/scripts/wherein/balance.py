@@ -47,6 +47,7 @@ def write_balance(
     summary: str | Path,
     samples: str | Path | None = None,
     import_summaries: Sequence[str | Path] = (),
+    without_crops: Sequence[str] = (),
 ) -> None:
     """Count what came in, what was kept and what fell to each reason, per stage and source.
 
@@ -70,6 +71,7 @@ def write_balance(
         summary: JSON to write.
         samples: results/samples/samples.parquet; without it, samples of any size count.
         import_summaries: results/summaries/import_crops/{shard}.json of every shard of crops made elsewhere.
+        without_crops: sources of vectors made elsewhere, whose cells have no pixels.
 
     Raises:
         BalanceError: a field has no row at a stage or two of them, a reason is unknown, or the sums do not agree.
@@ -84,6 +86,7 @@ def write_balance(
             qc=judged,
             cells=ledger,
             shards={Path(path).stem for path in qc},
+            without_crops=without_crops,
         )
         rows += _sample_lines(ledger, catalog, samples) if samples is not None and len(ledger) else []
         rows += segment_lines(segment_summaries, judged, ledger)
@@ -104,7 +107,12 @@ def write_balance(
 
 
 def balance_rows(
-    catalog: pd.DataFrame, files: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, shards: Iterable[str]
+    catalog: pd.DataFrame,
+    files: pd.DataFrame,
+    qc: pd.DataFrame,
+    cells: pd.DataFrame,
+    shards: Iterable[str],
+    without_crops: Sequence[str] = (),
 ) -> list[tuple[str, str, str, str, int]]:
     """Lines of the balance, each stage's checked against what the stage before it knows.
 
@@ -115,6 +123,7 @@ def balance_rows(
         cells: cell_id, field_id, version, source, shard, status, reason, crop_index.
         shards: shards of the run; versions of other shards (of sources that the configuration no longer names) are
             left aside.
+        without_crops: sources whose cells have no crop.
 
     Returns:
         (stage, source, item, reason, count), `in` and `kept` of every stage first.
@@ -133,11 +142,13 @@ def balance_rows(
     judged = qc.set_index(KEY)
     verdict = judged["reason"].where(judged["status"] != PASSED, KEPT)
     lines += _lines("qc", "fields", source, _fates(verdict, source, retired, "qc"))
-    lines += _cell_lines(cells, set(judged.index[judged["status"] == PASSED]), retired)
+    lines += _cell_lines(cells, set(judged.index[judged["status"] == PASSED]), retired, without_crops)
     return lines
 
 
-def _cell_lines(cells: pd.DataFrame, passed: set[tuple[str, str]], retired: pd.Series) -> list:
+def _cell_lines(
+    cells: pd.DataFrame, passed: set[tuple[str, str]], retired: pd.Series, without_crops: Sequence[str]
+) -> list:
     """Lines of the stage crop, once the ledger is sound."""
     if not len(cells):
         return []
@@ -152,14 +163,15 @@ def _cell_lines(cells: pd.DataFrame, passed: set[tuple[str, str]], retired: pd.S
             "run `crop` again"
         )
     kept = cells["status"] == KEPT
-    wrong = cells[(kept != (cells["reason"] == KEPT)) | (kept != cells["crop_index"].notna())]
+    cut = kept & ~cells["source"].isin(list(without_crops))
+    wrong = cells[(kept != (cells["reason"] == KEPT)) | (cut != cells["crop_index"].notna())]
     if len(wrong):
         row = wrong.iloc[0]
         raise BalanceError(
             f"{len(wrong)} cells are kept without a crop or rejected with one, or have a reason that their status "
             f"contradicts: {row['cell_id']} is {row['status']}, reason {row['reason']}, crop {row['crop_index']}"
         )
-    for shard, rows in cells[kept].groupby("shard"):
+    for shard, rows in cells[cut].groupby("shard"):
         places = sorted(rows["crop_index"].astype(int))
         if places != list(range(len(places))):
             raise BalanceError(f"the crops of {shard} are not numbered 0 to {len(places) - 1}: run `crop` again")

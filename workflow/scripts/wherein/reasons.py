@@ -36,6 +36,10 @@ FIELD_REASONS = {
     "low_contrast": "the protein channel uses too little of the source's intensity range",
     "saturated": "too many pixels at the detector's maximum",
     "channel_mismatch": "a channel does not fit the others: it comes from another field",
+    "unknown_identifier": "the row of a table of vectors has no name, or one that no gene, or several, have",
+    "no_vector": "the row of a table of vectors has a name, but no vector",
+    "not_finite": "a vector made elsewhere has values that are missing or no finite numbers",
+    "duplicate_vector": "the same row is in the table of vectors twice, or two rows claim one field_id",
     "overridden": "a curator's word in config/overrides.tsv",
 }
 """Reasons of the stage qc, in the order in which they are tried: one that makes later measures moot goes first."""
@@ -56,7 +60,9 @@ SEGMENT_REASONS = {
 
 CELL_REASONS = {
     "unreadable": "the file of a crop made elsewhere is missing, or is not what the table and the configuration say",
-    "not_finite": "a crop made elsewhere has pixels that are no finite numbers",
+    "not_finite": "a crop or a vector made elsewhere has values that are no finite numbers",
+    "no_vector": "the row of a table of vectors has a name, but no vector",
+    "duplicate_vector": "the same cell is in the table of vectors twice",
     "empty_mask": "the mask that came with a crop shows no cell",
     "border": "the cell touches the border of the field",
     "beyond_field": "the crop's window reaches beyond the field",

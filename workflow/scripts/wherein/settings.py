@@ -73,6 +73,7 @@ def check_config(config: dict[str, Any]) -> None:
             raise ConfigError(wrong)
     for name in config["models"]:
         check_model(name, config["models"], config["split"]["folds"])
+        check_vectors_of_model(name, config)
     for name in config["models"]:
         for source in config["sources"]:
             check_roles(config, name, source)
@@ -114,11 +115,11 @@ def check_model(name: str, models: dict[str, Any], folds: int) -> None:
         folds: number of folds of the split.
     """
     model = models[name]
-    published = model["kind"] not in ("classic", "ensemble") and model["training"] is None
+    published = model["kind"] not in ("classic", "ensemble", "published") and model["training"] is None
     try:
         if model["kind"] == "ensemble":
             check_ensemble(name, models)
-        elif model["kind"] != "classic":
+        elif model["kind"] not in ("classic", "published"):
             check_network(name, model["kind"])
         if model["training"] is not None:
             check_learned(name, models, folds)
@@ -147,6 +148,35 @@ def check_model(name: str, models: dict[str, Any], folds: int) -> None:
         raise ConfigError(
             f"configuration key 'models.{name}.roles': found the input {', '.join(map(repr, unknown))}; allowed are "
             f"{', '.join(map(repr, inputs)) or 'none'}"
+        )
+
+
+def check_vectors_of_model(name: str, config: dict[str, Any]) -> None:
+    """Check that a model which stands for vectors made elsewhere has some of its level, and no other asks for them.
+
+    Args:
+        name: the model's name.
+        config: the configuration, with defaults.
+    """
+    model = config["models"][name]
+    levels = {source: own["level"] for source, own in config["sources"].items() if not has_crops(own)}
+    if model["kind"] != "published":
+        if model["vectors"] is not None:
+            raise ConfigError(
+                f"configuration key 'models.{name}.vectors': found {model['vectors']!r}; only a model of the kind "
+                f"'published' stands for vectors, this one is {model['kind']!r}"
+            )
+        return
+    if model["vectors"] is not None and model["vectors"] not in levels:
+        raise ConfigError(
+            f"configuration key 'models.{name}.vectors': found {model['vectors']!r}; the sources of the kind 'vectors' "
+            f"are {', '.join(map(repr, levels)) or 'none'}"
+        )
+    mine = {source: level for source, level in levels.items() if model["vectors"] in (None, source)}
+    if mine and model["level"] not in mine.values():
+        raise ConfigError(
+            f"configuration key 'models.{name}.level': found {model['level']!r}, but the vectors of "
+            f"{', '.join(mine)} are of the level {', '.join(sorted(set(mine.values())))}: write that"
         )
 
 
@@ -290,17 +320,30 @@ def roles_of_source(source: dict[str, Any]) -> tuple[str, ...]:
             "two_roles": ("nucleus", "protein"),
             "yeast": ("protein", "reference"),
         }[source["mode"]]
-    return tuple(source["roles"])
+    return tuple(source.get("roles", ()))
 
 
 def is_outlined(source: dict[str, Any]) -> bool:
-    """Whether a source has fields to outline cells in, rather than crops that were made elsewhere."""
-    return source["kind"] != "crops"
+    """Whether a source has fields to outline cells in, rather than crops or vectors that were made elsewhere."""
+    return source["kind"] not in ("crops", "vectors")
+
+
+def has_crops(source: dict[str, Any]) -> bool:
+    """Whether a source has pixels of cells, rather than vectors that were made elsewhere."""
+    return source["kind"] != "vectors"
+
+
+def lacks_vectors(config: dict[str, Any], model: str, source: str) -> bool:
+    """Whether a model needs pixels of a source that has vectors alone, or vectors that a source does not have."""
+    settings, own = config["models"][model], config["sources"][source]
+    if settings["kind"] != "published":
+        return not has_crops(own)
+    return has_crops(own) or own["level"] != settings["level"] or settings["vectors"] not in (None, source)
 
 
 def lacks_fields(config: dict[str, Any], model: str, source: str) -> bool:
     """Whether a model describes fields, of which a source has crops alone."""
-    return config["models"][model]["level"] == "field" and not is_outlined(config["sources"][source])
+    return config["models"][model]["level"] == "field" and config["sources"][source]["kind"] == "crops"
 
 
 def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
@@ -312,6 +355,8 @@ def missing_roles(config: dict[str, Any], model: str, source: str) -> list[str]:
 def needed_roles(models: dict[str, Any], model: str) -> list[str]:
     """Roles that a model cannot do without, in the order in which it takes them."""
     settings = models[model]
+    if settings["kind"] == "published":
+        return []
     if settings["kind"] == "ensemble":
         return list(dict.fromkeys(role for member in settings["members"] for role in needed_roles(models, member)))
     if settings["training"] is not None:
@@ -322,7 +367,8 @@ def needed_roles(models: dict[str, Any], model: str) -> list[str]:
 
 def check_roles(config: dict[str, Any], model: str, source: str) -> None:
     """Stop the run if a model needs a role that a source lacks, unless it is told to skip such sources."""
-    missing = [] if lacks_fields(config, model, source) else missing_roles(config, model, source)
+    idle = lacks_fields(config, model, source) or lacks_vectors(config, model, source)
+    missing = [] if idle else missing_roles(config, model, source)
     if missing and config["models"][model]["missing_roles"] == "stop":
         raise ConfigError(
             f"model {model!r} needs the role {', '.join(missing)}, which source {source!r} does not have "
@@ -336,7 +382,9 @@ def models_of_source(config: dict[str, Any], source: str) -> list[str]:
     return [
         model
         for model in config["models"]
-        if not missing_roles(config, model, source) and not lacks_fields(config, model, source)
+        if not missing_roles(config, model, source)
+        and not lacks_fields(config, model, source)
+        and not lacks_vectors(config, model, source)
     ]
 
 
@@ -351,7 +399,9 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
         have = f"it has {', '.join(roles_of_source(settings))}"
         for model in config["models"]:
             missing = missing_roles(config, model, source)
-            if missing:
+            if lacks_vectors(config, model, source):
+                rows.append(["model", model, source, _without_vectors(config, model, source)])
+            elif missing:
                 rows.append(["model", model, source, f"needs the role {', '.join(missing)}; {have}"])
             elif lacks_fields(config, model, source):
                 rows.append(["model", model, source, "describes whole fields; the source has crops made elsewhere"])
@@ -359,15 +409,30 @@ def left_out(config: dict[str, Any]) -> list[list[str]]:
             for method, missing in not_judged(roles_of_source(settings), config["evaluate"]["methods"]).items():
                 rows.append(["method", method, source, f"needs the role {missing}; {have}"])
         if not is_outlined(settings):
-            rows.append(["stage", "segment", source, "its crops were made elsewhere: there is no field to outline in"])
+            made = "crops" if has_crops(settings) else "vectors"
+            why = f"its {made} were made elsewhere: there is no field to outline in"
+            rows.append(["stage", "segment", source, why])
         if not models_of_source(config, source):
             rows.append(["stage", "embed", source, f"no model of this run works with its roles; {have}"])
     return rows
 
 
+def _without_vectors(config: dict[str, Any], model: str, source: str) -> str:
+    """Why a model and a source do not meet: one needs vectors, or pixels, that the other has not."""
+    own = config["sources"][source]
+    if has_crops(own):
+        return "stands for vectors made elsewhere; the source has pixels, which other models describe"
+    if config["models"][model]["kind"] != "published":
+        return "describes pixels; the source has vectors made elsewhere alone"
+    level = config["models"][model]["level"]
+    if own["level"] != level:
+        return f"stands for vectors of the level {level}; those of the source are of the level {own['level']}"
+    return f"stands for the vectors of {config['models'][model]['vectors']} alone"
+
+
 def catalog_settings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the catalog has to know of the sources: not the settings of later stages, nor words for the report."""
-    later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence", "min_sample_cells"}
+    later = {*STAGES_BY_SOURCE, "truth", "attribution", "licence", "min_sample_cells", "space"}
     return {
         name: {key: value for key, value in local_source(name, source).items() if key not in later}
         for name, source in config["sources"].items()

@@ -54,7 +54,7 @@ def _read(path: str, _mtime_ns: int, _size: int) -> dict[str, Shard]:
         name: Shard(
             name=name,
             source=members[0]["source"],
-            roles=tuple(members[0]["roles"].split(",")),
+            roles=tuple(role for role in members[0]["roles"].split(",") if role),
             members=tuple((row["field_id"], row["version"]) for row in members),
         )
         for name, members in rows.items()

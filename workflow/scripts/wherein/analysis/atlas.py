@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial as bound
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from wherein.analysis.aggregate import GroupSums, Scale, UnitStream, filled, ope
 from wherein.analysis.clustering import cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
 from wherein.analysis.layout import Layout, layout_of, umap_coordinates
+from wherein.analysis.levels import Blocks, group_vectors
 from wherein.analysis.moved import MOVED, FieldMeans, compare_states, samples_of_fields
 from wherein.analysis.placing import SavedMap, place, read_map, save_map
 from wherein.analysis.projection import Components, Covariance, principal_components
@@ -117,7 +119,7 @@ def build_atlas(
             found, settings["scale"], settings["clip"], settings["scale_units"], settings["seed"]
         )
         codes, names = protein_codes(found.table)
-        gathered = gather(found, scale, codes, len(names), settings["components"])
+        gathered = gather(found, scale, codes, len(names), settings["components"], settings["aggregation"])
         words = vocabulary(settings["vocabulary"])
         table, saved, unit_notes = map_units(found, scale, gathered.components, words, layout, settings, space, known)
         write_table(units, table, UNITS)
@@ -159,8 +161,12 @@ def protein_codes(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     return codes, list(names)
 
 
-def gather(units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, components: int) -> Gathered:
+def gather(
+    units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, components: int, aggregation: str = "mean"
+) -> Gathered:
     """Read all vectors once for the means of proteins and fields, and for the principal components.
+
+    Anything but a mean needs all units of a protein at once: vectors are then read again, as often as memory asks for.
 
     Args:
         units: the units.
@@ -168,6 +174,7 @@ def gather(units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, co
         codes: (N,) number of each unit's protein, negative for none.
         proteins: how many there are.
         components: most principal components wanted.
+        aggregation: what makes a protein's vector of its units' (`wherein.analysis.levels.METHODS`).
     """
     table, width = units.table, len(units.features)
     names = (table["field_id"] + "@" + table["version"]).where(~table["control"] & table["protein"].notna())
@@ -184,7 +191,23 @@ def gather(units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, co
     field_means = FieldMeans(
         np.asarray(field_names, object), own.reindex(field_names).to_numpy(object), fields.means().astype(np.float32)
     )
-    return Gathered(raw.means(), scaled.means(), field_means, products.components(components))
+    means = raw.means(), scaled.means()
+    if aggregation != "mean":
+        fill, apply = bound(filled, median=scale.median), scale.apply
+        means = tuple(group_vectors(_chosen(units, own), codes, proteins, width, aggregation) for own in (fill, apply))
+    return Gathered(*means, field_means, products.components(components))
+
+
+def _chosen(units: UnitStream, change: Callable[[np.ndarray], np.ndarray]) -> Blocks:
+    """Reads the vectors of some units of a stream, changed."""
+
+    def blocks(wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, vectors in units.blocks():
+            inside = np.flatnonzero(wanted[rows])
+            if len(inside):
+                yield rows.start + inside, change(vectors[inside])
+
+    return blocks
 
 
 def map_units(

@@ -30,6 +30,7 @@ from wherein.catalog.release import (
 from wherein.catalog.remote import RemoteFiles
 from wherein.catalog.sharding import open_shards
 from wherein.exchange.listing import write_listing
+from wherein.exchange.vector_listing import write_vector_listing
 from wherein.overrides import read_overrides
 from wherein.sources.check import check_tables
 from wherein.sources.table import TableError
@@ -53,6 +54,7 @@ def build_catalog(
     remote: str | None = None,
     download: dict[str, Any] | None = None,
     crops: str | None = None,
+    vectors: str | None = None,
 ) -> None:
     """List the fields of all sources, open shards for new versions, retire what is gone, and say what changed.
 
@@ -70,6 +72,7 @@ def build_catalog(
         remote: results/catalog/remote.parquet, what is known of files on servers; None if none is looked at.
         download: section `download` of the configuration, with which servers are asked; None with `remote`.
         crops: results/catalog/crops.parquet, where crops made elsewhere are; None for a run without any.
+        vectors: results/catalog/vectors.parquet, where vectors made elsewhere are; None for a run without any.
 
     Raises:
         TableError: a table is wrong, two sources have a field of the same name, or half of the last catalog is missing.
@@ -98,6 +101,8 @@ def build_catalog(
             servers.save()
         if crops:
             write_listing(crops, planned)
+        if vectors:
+            write_vector_listing(vectors, planned)
         _append_shards(shards, opened)
         history += changes
         write_changes(diff, history)

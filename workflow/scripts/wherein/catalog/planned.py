@@ -7,6 +7,7 @@ from typing import Any
 from wherein.channels import ROLES, in_order, uri_column
 from wherein.digest import digest
 from wherein.exchange.crop_table import fields_or_error
+from wherein.exchange.vector_fields import vector_fields
 from wherein.sources.address import Address, is_remote, to_uri
 from wherein.sources.hpa import hpa_fields
 from wherein.sources.opencell import opencell_fields
@@ -69,6 +70,8 @@ def _rows(name: str, source: dict[str, Any]) -> tuple[list[Row], list[str]]:
         return opencell_fields(source)
     if source["kind"] == "crops":
         return _of_crops(name, source), []
+    if source["kind"] == "vectors":
+        return vector_fields(name, source)
     return _of_table(source), []
 
 

@@ -132,6 +132,9 @@ def geometry_of(
         The geometry.
     """
     seen = _seen(finished, root)
+    if source["kind"] == "vectors":
+        # vectors made elsewhere have no pixels
+        return Geometry(None, "", 0.0, 0, 1, 0, seen[1], f"{len(finished)} finished shards")
     counted = f"{len(finished)} finished {'shard' if len(finished) == 1 else 'shards'}"
     window = crop["window_um"] if "nucleus" in roles else crop["without_nucleus"]["window_um"]
     shape, basis = seen[0] or _published(source), counted

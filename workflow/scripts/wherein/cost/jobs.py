@@ -21,13 +21,14 @@ CATALOG = "catalog"
 SIMULATED = ("simulated",)
 FETCHED = ("table", "hpa", "opencell")
 IMPORTED = ("crops",)
+VECTORS_ALONE = ("vectors",)
 WITH_FIELDS = (*SIMULATED, *FETCHED)
 NETWORK = ("outlined with a network",)
 NO_NETWORK = ("outlined without a network",)
 JUDGED = ("of known outlines",)
 
-READY, LEARNED, ENSEMBLES = "that need no training", "trained here", "ensembles"
-EMBEDDED = "embed embed_network embed_ensemble"
+READY, LEARNED, ENSEMBLES, PUBLISHED = "that need no training", "trained here", "ensembles", "made elsewhere"
+EMBEDDED = "embed embed_network embed_ensemble embed_vectors"
 """The rules that describe cells and fields: which of them depends on the model."""
 
 
@@ -43,7 +44,7 @@ class Stage(NamedTuple):
         needs: rules whose outputs it reads too, but after which it does not run again.
         kinds: kinds of sources whose shards it works on; none for all.
         benchmark: pattern of its benchmark.
-        models: which models it works on: READY, LEARNED or ENSEMBLES; empty for all.
+        models: which models it works on: READY, LEARNED, ENSEMBLES or PUBLISHED; empty for all.
     """
 
     name: str
@@ -86,6 +87,8 @@ STAGES = (
            benchmark="results/benchmark/download/{shard}.tsv"),
     _stage("download_crops", "shard", ["results/download/{shard}.parquet"], kinds=IMPORTED, summary="download",
            benchmark="results/benchmark/download/{shard}.tsv"),
+    _stage("import_vectors", "shard", ["results/download/{shard}.parquet", "results/qc/{shard}.parquet",
+           "results/cells/{shard}.parquet"], kinds=VECTORS_ALONE),
     _stage("qc", "shard", ["results/qc/{shard}.parquet"], "download simulate", kinds=WITH_FIELDS),
     _stage("qc_crops", "shard", ["results/qc/{shard}.parquet"], "download_crops", kinds=IMPORTED, summary="qc",
            benchmark="results/benchmark/qc/{shard}.tsv"),
@@ -114,6 +117,8 @@ STAGES = (
            "card.md")], "train", "training_table embed_network", models=ENSEMBLES),
     _stage("embed_ensemble", "model shard", VECTORS, "combine embed_network", summary="embed",
            benchmark="results/benchmark/embed/{model}/{shard}.tsv", models=ENSEMBLES),
+    _stage("embed_vectors", "model shard", VECTORS, "import_vectors", summary="embed",
+           benchmark="results/benchmark/embed/{model}/{shard}.tsv", models=PUBLISHED),
     _stage("evaluate", "model", [f"results/evaluation/{{model}}/{name}" for name in ("classes.tsv", "scores.json",
            "predictions.parquet", "fields.parquet")],
            f"catalog split qc crop samples {EMBEDDED} train combine simulate", "training_table"),
@@ -178,8 +183,13 @@ STAGES = (
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
 
 
-IN_PLACE_OF = {"download": "download_crops", "qc": "qc_crops", "crop": "import_crops"}
-"""Rules that take the place of another one for crops made elsewhere: what reads from the one reads from the other."""
+IN_PLACE_OF = {
+    "download": ("download_crops", "import_vectors"),
+    "qc": ("qc_crops", "import_vectors"),
+    "crop": ("import_crops", "import_vectors"),
+}
+"""Rules that take the place of another one for crops and vectors made elsewhere: what reads from the one reads from the
+other."""
 
 TARGETS = ("balance", "build_site")
 """Rules whose outputs a run is asked for."""
@@ -361,14 +371,19 @@ def _models(stage: Stage, plan: Plan) -> dict[str, Sequence[str]]:
     """Models that a stage works on, and the sources of each."""
     if not stage.models:
         return dict(plan.works_on)
-    kind = {model: LEARNED if model in plan.learned else ENSEMBLES if model in plan.ensembles else READY
-            for model in plan.works_on}  # fmt: skip
+    kind = {
+        model: LEARNED if model in plan.learned
+        else ENSEMBLES if model in plan.ensembles
+        else PUBLISHED if all(plan.kinds[source] in VECTORS_ALONE for source in sources)
+        else READY
+        for model, sources in plan.works_on.items()
+    }  # fmt: skip
     return {model: sources for model, sources in plan.works_on.items() if kind[model] == stage.models}
 
 
 def _suits(stage: Stage, source: str, plan: Plan) -> bool:
     kinds = {plan.kinds[source]}
-    if kinds.isdisjoint(IMPORTED):
+    if kinds.isdisjoint((*IMPORTED, *VECTORS_ALONE)):
         kinds.update(NETWORK if source in plan.networks else NO_NETWORK)
     kinds.update(JUDGED if source in plan.judged else ())
     return not stage.kinds or not kinds.isdisjoint(stage.kinds)
@@ -424,8 +439,9 @@ def _inputs(
 
 
 def _with_imports(stages: Sequence[str]) -> list[str]:
-    """Names of rules, each with the one that takes its place for crops made elsewhere."""
-    return [*stages, *(IN_PLACE_OF[name] for name in stages if name in IN_PLACE_OF)]
+    """Names of rules, each with those that take its place for crops and vectors made elsewhere."""
+    others = (other for name in stages for other in IN_PLACE_OF.get(name, ()))
+    return list(dict.fromkeys([*stages, *others]))
 
 
 def _time(path: str) -> float | None:

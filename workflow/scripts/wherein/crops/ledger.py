@@ -11,8 +11,8 @@ from scipy import ndimage
 from wherein.crops.window import window_corner
 from wherein.reasons import CELL_REASONS, KEPT, REJECTED
 
-FAULTS = ("unreadable", "not_finite", "empty_mask")
-"""Reasons of crops made elsewhere that no word can keep: there are no pixels, or nothing to measure."""
+FAULTS = ("unreadable", "not_finite", "empty_mask", "no_vector")
+"""Reasons of crops and vectors made elsewhere that no word can keep: there is nothing to measure."""
 
 
 def measure_shapes(

@@ -100,8 +100,8 @@ def draw_proteins(organism: str, number: int, rng: np.random.Generator) -> list[
     table = read_proteins(organism, number)
     if number > len(table):
         raise ValueError(
-            f"a simulated source of {number} proteins: resources/demo has {len(table)} for {organism}; set `proteins` to "
-            f"at most {len(table)}, and `fields_per_protein` higher for more fields"
+            f"a simulated source of {number} proteins: resources/demo has {len(table)} for {organism}; set `proteins` "
+            f"to at most {len(table)}, and `fields_per_protein` higher for more fields"
         )
     order = [table[i] for i in rng.permutation(len(table))]
     order.sort(key=lambda protein: not (protein.varies == "spatial" or protein.cycle))

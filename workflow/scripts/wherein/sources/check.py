@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from wherein.exchange.crop_table import crop_fields
+from wherein.exchange.vector_table import check_vectors
 from wherein.overrides import read_overrides
 from wherein.sources.address import is_remote
 from wherein.sources.formats import CONVERTER, vendor_format
@@ -78,6 +79,9 @@ def check_tables(config: dict[str, Any]) -> None:
                 errors.add(sentence)
         if source["kind"] == "crops":
             _check_crops(name, source, ids, errors)
+        if source["kind"] == "vectors":
+            for sentence in check_vectors(name, source):
+                errors.add(sentence)
         if source["kind"] != "table":
             continue
         try:

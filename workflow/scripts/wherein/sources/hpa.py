@@ -50,6 +50,9 @@ class GeneWords(NamedTuple):
     variation_intensity: list[str]
     variation_spatial: list[str]
     cycle_dependent: list[str]
+    symbol: str
+    main: list[str]
+    others: list[str]
 
 
 class LocationTable(NamedTuple):
@@ -213,6 +216,9 @@ def read_locations(path: str) -> LocationTable:
                 _terms(row.get("Single-cell variation intensity")),
                 _terms(row.get("Single-cell variation spatial")),
                 _terms(row.get("Cell cycle dependency")),
+                row.get("Gene name") or "",
+                _terms(row.get("Main location")),
+                _terms(row.get("Additional location")),
             )
             for row in rows
         },

@@ -9,6 +9,7 @@ from wherein.sources.address import is_remote
 KEYS = {
     "table": ("table",),
     "crops": ("table",),
+    "vectors": ("table", "labels", "identifiers"),
     "hpa": ("xml", "locations_table"),
     "opencell": ("listing", "targets", "annotations"),
 }
@@ -42,7 +43,7 @@ def release_folder(name: str, source: dict[str, Any]) -> str:
 
 def fetched_keys(source: dict[str, Any]) -> list[str]:
     """Keys of a source whose files are fetched: those that hold an address, or stand for the release's own file."""
-    keys = KEYS.get(source["kind"], ()) if source["kind"] not in ("table", "crops") else ()
+    keys = KEYS.get(source["kind"], ()) if source["kind"] not in ("table", "crops", "vectors") else ()
     return [key for key in keys if (key in OWN and source[key] == OWN[key]) or (source[key] and is_remote(source[key]))]
 
 
@@ -71,6 +72,7 @@ def release_files(name: str, source: dict[str, Any]) -> list[str]:
     """What a source's fields are listed from: local files, those of a folder one by one, and the folder of the rest."""
     keys = fetched_keys(source)
     paths = [source[key] for key in KEYS.get(source["kind"], ()) if source[key] and key not in keys]
+    paths += [source["probabilities"]["table"]] if source.get("probabilities") else []
     return [file for path in paths for file in _files(path)] + ([release_folder(name, source)] if keys else [])
 
 

@@ -11,6 +11,7 @@ from wherein.views.site_tables import RunTables, paths_of
 SOURCE_KINDS = {
     "table": "images of a table",
     "crops": "crops made elsewhere",
+    "vectors": "vectors made elsewhere",
     "hpa": "Human Protein Atlas",
     "opencell": "OpenCell",
     "simulated": "simulated cells",

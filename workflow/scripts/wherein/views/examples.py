@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from wherein.analysis.aggregate import protein_name
-from wherein.channels import ROLES
+from wherein.channels import ROLES, uri_column
 from wherein.exchange.listing import listed_fields
 from wherein.exchange.mosaic import read_mosaic
 from wherein.readers import UnreadableImage, read_field
@@ -43,6 +43,8 @@ class FieldImages:
         files = self._files.get((field_id, version))
         if files is None:
             raise UnreadableImage("missing_file", f"{field_id}@{version} is in no table of files")
+        if files["role"].isna().all():
+            raise UnreadableImage("missing_file", f"{field_id}@{version} is a vector made elsewhere, without pixels")
         return read_field(files)
 
 
@@ -55,13 +57,15 @@ def fields_with_verdict(fields: str, qc: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         The columns of qc, then genes, ensembl_ids, name (of the protein, null for none), cell_line, reagent,
-        condition, control, labels, pixel_size_um of current field versions; sorted as in qc.
+        condition, control, labels, pixel_size_um of current field versions, and pixels (bool: whether it has any,
+        rather than a vector made elsewhere alone); sorted as in qc.
     """
     verdicts = read_tables(qc) if len(qc) else pd.DataFrame(columns=qc_schema([]).names)
     known = current_fields(fields)
     known["name"] = [protein_name(*row) for row in zip(known["genes"], known["ensembl_ids"], strict=True)]
+    known["pixels"] = known[[uri_column(role) for role in ROLES]].notna().any(axis=1)
     columns = ["field_id", "version", "genes", "ensembl_ids", "name", "cell_line", "reagent", "condition", "control",
-               "labels", "reliability", "pixel_size_um", "release"]  # fmt: skip
+               "labels", "reliability", "pixel_size_um", "release", "pixels"]  # fmt: skip
     if not len(verdicts):
         return verdicts.reindex(columns=[*verdicts.columns, *columns[2:]])
     return verdicts.merge(known[columns], on=["field_id", "version"], how="inner")

@@ -17,6 +17,7 @@ STAGE_NAMES = {
     "download_crops": "files of crops made elsewhere",
     "qc_crops": "quality control of crops made elsewhere",
     "import_crops": "import of crops made elsewhere",
+    "import_vectors": "import of vectors made elsewhere",
     "segment": "segmentation",
     "segment_network": "segmentation with a network",
     "segment_beside": "segmentation by another method",

@@ -184,6 +184,7 @@ def _name_rows(axes: Axes, reasons: list[str], named: bool) -> None:
 
 def draw_examples(judged: pd.DataFrame, images: FieldImages, settings: dict[str, Any], path: str) -> None:
     """A row a reason: fields at one contrast for each source, with what was found below."""
+    everything, judged = judged, judged[judged["pixels"].astype(bool)]
     reasons = reasons_present(judged)
     most = settings["examples_per_reason"]
     chosen = {reason: in_turns(judged[judged["reason"] == reason], ["source", "name"], most) for reason in reasons}
@@ -207,7 +208,8 @@ def draw_examples(judged: pd.DataFrame, images: FieldImages, settings: dict[str,
         for axis in axes:
             axis.set_axis_off()
         if not len(shown):
-            nothing_to_show(axes[0], "the catalog has no fields")
+            why = "vectors made elsewhere have no pixels" if len(everything) else "the catalog has no fields"
+            nothing_to_show(axes[0], why)
         for axis, (_, field) in zip(axes, shown.iterrows(), strict=False):
             _draw_example(axis, field, images, limits.get(field["source"], {}), settings)
 

@@ -92,7 +92,7 @@ def build_site(
             partial.mkdir()
             shown = choose_cells(run.ledger, _wanted(run), settings["cells_per_protein"])
             cells = draw_cells(shown, CropImages(paths_of(inputs, "crops")), partial / "sheets", settings)
-            chosen = choose_fields(run.judged, settings["field_pictures"])
+            chosen = choose_fields(run.judged[run.judged["pixels"].astype(bool)], settings["field_pictures"])
             images = FieldImages(paths_of(inputs, "files"), inputs.get("listed"))
             fields, heights = draw_fields(chosen, images, partial / "sheets", settings)
             proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
@@ -207,8 +207,8 @@ def _content(
     kept = int((run.ledger["status"] == KEPT).sum())
     passed = int((run.judged["status"] == "passed").sum())
     scored = [_model(model, settings) for model in run.models]
-    kinds = {source["kind"] == "crops" for source in sources.values()}
-    came = "imported" if kinds == {True} else "outlined or imported" if True in kinds else "outlined"
+    kinds = {source["kind"] == "crops" for source in sources.values() if has_cells(source)}
+    came = "imported" if kinds == {True} else "outlined or imported" if True in kinds else "outlined" if kinds else ""
     return {
         "version": __version__,
         "sources": [{"name": name} for name in sources],
@@ -245,10 +245,19 @@ def _content(
     }
 
 
+def has_cells(source: dict[str, Any]) -> bool:
+    """Whether cells of a source are counted: vectors made elsewhere may be of whole fields."""
+    return source["kind"] != "vectors" or source.get("level") == "cell"
+
+
 def headline(
     proteins: int, fields: int, passed: int, cells: int, kept: int, models: list[ModelTables], came: str
 ) -> list[dict[str, str]]:
-    """The figures at the head of the overview; `came` says how cells came into the run: outlined, or imported."""
+    """The figures at the head of the overview.
+
+    `came` says how cells came into the run: outlined, or imported; it is empty where there are none, but vectors of
+    fields.
+    """
     best = max(
         (model for model in models if model.scores.get("macro_f1") is not None),
         key=lambda model: model.scores["macro_f1"],
@@ -257,7 +266,7 @@ def headline(
     told = [
         {"name": "proteins", "value": thousands(proteins), "note": "by gene symbol or Ensembl id"},
         {"name": "fields passed", "value": thousands(passed), "note": f"of {thousands(fields)} in the catalog"},
-        {"name": "cells kept", "value": thousands(kept), "note": f"of {thousands(cells)} {came}"},
+        *([{"name": "cells kept", "value": thousands(kept), "note": f"of {thousands(cells)} {came}"}] if came else []),
     ]
     if best is not None:
         note = f"{best.name}; guessing gives {share(best.scores.get('baseline_macro_f1'))}"
@@ -321,6 +330,13 @@ def stages(summaries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
+def weights_in_words(settings: dict[str, Any]) -> str:
+    """Where the weights of a model are from."""
+    if settings.get("kind") == "published":
+        return "vectors made elsewhere"
+    return settings.get("weights") or "trained in this run"
+
+
 def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
     scores = model.scores
     truth = scores.get("truth")
@@ -328,7 +344,7 @@ def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
         "name": model.name,
         "kind": model.settings.get("kind", UNKNOWN_HERE),
         "level": model.settings.get("level", "cell"),
-        "weights": model.settings.get("weights") or "trained in this run",
+        "weights": weights_in_words(model.settings),
         "vocabulary": scores.get("vocabulary") or UNKNOWN_HERE,
         "n_units": thousands(scores.get("n_units")),
         "macro_f1": share(scores.get("macro_f1")),

@@ -141,7 +141,7 @@ def _fields(run: RunTables, pictures: Pictures) -> dict[str, Any]:
     keys = list(zip(judged["field_id"], judged["version"], strict=True))
     found = [pictures.fields.get(key) for key in keys]
     columns = ("field_id", "version", "source", "protein", "cell_line", "reagent", "condition", "control", "status",
-               "reason", "detail", "override", "height", "width", "pixel_size_um", "release")  # fmt: skip
+               "reason", "detail", "override", "height", "width", "pixel_size_um", "release", "pixels")  # fmt: skip
     return {
         **{name: judged[name] for name in columns if name in judged},
         "labels": [list(labels) if labels is not None else [] for labels in judged["labels"]],

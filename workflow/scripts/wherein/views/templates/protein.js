@@ -51,7 +51,7 @@
       el("div", {}, el("h2", {}, "Published"), el("p", {}, proteins.labels[i].length ? proteins.labels[i].flatMap((name) => [el("span", { class: "tag" }, name), " "]) : "no location")),
       el("div", {}, el("h2", {}, `Predicted by ${model || "no model"}`), el("p", {}, own && own.predicted[i].length ? shares(own.predicted[i]) : missing("no prediction")), el("p", { class: "note" }, "mean probability over all its ", level, "s")),
       el("div", {}, el("h2", {}, `Its ${level}s, by their most probable location`), total ? told.slice(0, 6).map(([name, count]) => el("div", { class: "share" }, el("span", {}, name), el("i", { style: `width:${100 * count / total}%` }), el("span", {}, `${Math.round(100 * count / total)}%`))) : el("p", {}, missing("no prediction"))),
-      el("div", {}, el("h2", {}, "In this run"), el("p", {}, `${proteins.n_cells[i].toLocaleString("en")} cells kept, ${proteins.n_passed[i]} of ${proteins.n_fields[i]} fields passed`),
+      el("div", {}, el("h2", {}, "In this run"), el("p", {}, content.fields.some((f) => fields.pixels[f] || fields.outlined[f]) ? `${proteins.n_cells[i].toLocaleString("en")} cells kept, ` : "", `${proteins.n_passed[i]} of ${proteins.n_fields[i]} fields passed`),
         el("p", {}, "Cluster ", own && known(own.cluster[i]) ? el("a", { href: "clusters.html" }, own.cluster[i]) : missing("not in the atlas")),
         el("p", {}, "Differs from cell to cell: ", own && known(own.spread_z[i]) ? ["z ", number(own.spread_z[i]), ", q ", number(own.q[i], 3)] : missing(level === "field" ? "the model describes fields" : "too few cells"))));
   }
@@ -73,7 +73,7 @@
     const bigger = el("button", { type: "button", "aria-pressed": String(large), onclick: () => { large = !large; bigger.setAttribute("aria-pressed", String(large)); bigger.textContent = large ? "Smaller" : "Larger"; fill(); } }, large ? "Smaller" : "Larger");
     return el("section", { "aria-label": "Cells" },
       el("h2", {}, `Cells (${content.cells.length} of ${proteins.n_cells[i].toLocaleString("en")})`),
-      content.cells.length ? el("div", { class: "tools" }, el("span", { class: "switch", role: "group", "aria-label": "Channels" }, choice("coloured", "All channels"), choice("plain", "Protein only"), choice("both", "Both")), bigger) : el("p", { class: "empty" }, "No cell of this protein was kept: see its fields below."),
+      content.cells.length ? el("div", { class: "tools" }, el("span", { class: "switch", role: "group", "aria-label": "Channels" }, choice("coloured", "All channels"), choice("plain", "Protein only"), choice("both", "Both")), bigger) : el("p", { class: "empty" }, content.fields.some((f) => fields.pixels[f]) ? "No cell of this protein was kept: see its fields below." : "Vectors made elsewhere: this run has no pixels of this protein."),
       content.contrast.length ? el("p", { class: "note" }, "Protein green, nucleus blue, microtubules red, er yellow, reference magenta. One contrast for all cells of this sheet, black to full, in the source's intensities: ", content.contrast.join("; "), ".") : null,
       grid);
   }
@@ -92,10 +92,10 @@
   function ofFields(content) {
     return el("section", { "aria-label": "Fields" }, el("h2", {}, "Fields"),
       el("div", { class: "fields-grid" }, content.fields.map((f) => el("div", {},
-        fields.picture[f] ? tile("fields", fields.picture[f][0], fields.picture[f][1], 228, `field ${fields.field_id[f]}`) : el("p", { class: "empty" }, "no picture"),
+        fields.picture[f] ? tile("fields", fields.picture[f][0], fields.picture[f][1], 228, `field ${fields.field_id[f]}`) : el("p", { class: "empty" }, fields.pixels[f] ? "no picture" : "a vector made elsewhere: there are no pixels"),
         el("b", {}, fields.field_id[f]), " ", el("span", { class: fields.status[f] === "passed" ? "tag on" : "tag off" }, words(fields.reason[f])),
         el("div", {}, [fields.cell_line[f], fields.reagent[f], fields.condition[f]].filter(known).join(" · ")),
-        el("div", {}, `${fields.kept[f]} of ${fields.outlined[f]} cells kept`), known(fields.detail[f]) ? el("div", {}, fields.detail[f]) : null))));
+        fields.pixels[f] || fields.outlined[f] ? el("div", {}, `${fields.kept[f]} of ${fields.outlined[f]} cells kept`) : null, known(fields.detail[f]) ? el("div", {}, fields.detail[f]) : null))));
   }
 
   addEventListener("hashchange", () => { onModel(draw); scrollTo(0, 0); });

@@ -1,0 +1,170 @@
+"""Units of several shards put together to fields, samples, reagents and proteins."""
+
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from fake_embeddings import Run, settings
+from wherein.analysis.aggregating import LEAST_WEIGHT, LEVELS, aggregate_units, open_shards, unit_weights
+from wherein.analysis.atlas import build_atlas
+from wherein.tables import SEGMENTATION, read_metadata, read_vectors, write_table, write_vectors
+
+ROWS = ["unit_id", "field_id", "version"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Four proteins of two reagents and three fields each, in two shards, and a control; one value is not known."""
+    folder = tmp_path_factory.mktemp("levels")
+    rng = np.random.default_rng(0)
+    own = Run(folder)
+    for protein in range(4):
+        for place in range(3):
+            vectors = 5 * np.eye(4, 5)[protein % 4] + rng.normal(size=(6, 5))
+            reagent = f"HPA{protein}{place // 2}"
+            own.add(f"G{protein}", vectors, reagent=reagent, sample=f"{reagent}/U2OS", labels=["Nucleoli"])
+    own.vectors[0][0, 1] = np.nan
+    own.add(None, rng.normal(size=(6, 5)), control=True, labels=[], sample="control/U2OS")
+    paths = own.write(list("abcde"))
+    units, vectors = read_vectors(paths["embeddings"])
+    said = read_metadata(paths["embeddings"][0])
+    shards = []
+    for number, rows in enumerate((slice(0, 40), slice(40, None))):
+        # a field's cells may not lie in two shards: 40 is in the middle of one, which the code does not mind
+        order = [0, 1, 2, 3, 4] if number == 0 else [4, 3, 2, 1, 0]
+        path = folder / f"a-000{number}.parquet"
+        names = [list("abcde")[place] for place in order]
+        write_vectors(path, units.iloc[rows], vectors[rows][:, order], said | {"dimensions": names})
+        shards.append(path)
+    atlas = {name: folder / name for name in ("units", "clusters", "history", "moved")}
+    build_atlas(
+        "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"], settings("atlas"),
+        folder / "proteins.h5ad", **atlas, summary=folder / "atlas.json",
+    )  # fmt: skip
+    return folder, paths, shards, own
+
+
+def put_together(run, folder, **over):
+    root, paths, shards, _ = run
+    quality = over.pop("quality", [])
+    aggregate_units(
+        "m", "cell", paths["fields"], paths["qc"] * 2, paths["cells"] * 2, shards, quality, paths["predictions"],
+        root / "proteins.h5ad", settings("atlas", **over), folder / "levels", folder / "summary.json",
+    )  # fmt: skip
+    return {name: anndata.read_h5ad(folder / "levels" / f"{name}.h5ad") for name in LEVELS}
+
+
+@pytest.fixture(scope="module")
+def plain(run, tmp_path_factory):
+    """What the defaults give, and the folder that it lies in."""
+    folder = tmp_path_factory.mktemp("plain")
+    return put_together(run, folder), folder
+
+
+def test_levels_are_means_over_all_shards(run, plain):
+    found, folder = plain
+    assert {name: level.n_obs for name, level in found.items()} == {
+        "fields": 13, "samples": 9, "reagents": 8, "proteins": 4,
+    }  # fmt: skip
+    own = run[3]
+    vectors = np.concatenate(own.vectors)
+    genes = np.repeat([row["genes"][0] if row["genes"] else "" for row in own.fields], 6)
+    reagents = np.repeat([row.get("reagent") or "" for row in own.fields], 6)
+    proteins, by_reagent = found["proteins"], found["reagents"]
+    assert list(proteins.var_names) == list("abcde")
+    for gene in proteins.obs_names:
+        np.testing.assert_allclose(proteins[gene].X[0], np.nanmean(vectors[genes == gene], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(by_reagent["G3/HPA31"].X[0], vectors[reagents == "HPA31"].mean(axis=0), rtol=1e-5)
+    assert proteins.obs.loc["G0", "n_units"] == 18
+    assert proteins.obs.loc["G0", "n_samples"] == 2
+    assert proteins.obs.loc["G0", "reagents"] == "HPA00;HPA01"
+    assert found["samples"].obs["control"].sum() == 1
+    assert found["fields"].obs["n_units"].eq(6).all()
+    counts = json.loads((folder / "summary.json").read_text())["counts"]
+    assert counts == {"in": 78, "kept": 78}
+
+
+def test_what_scanpy_looks_for_is_there(run, plain):
+    found, _ = plain
+    atlas = anndata.read_h5ad(run[0] / "proteins.h5ad")
+    proteins = found["proteins"]
+    np.testing.assert_array_equal(proteins.obsm["X_umap"], atlas[proteins.obs_names].obsm["X_umap"])
+    assert proteins.obs["cluster"].tolist() == atlas[proteins.obs_names].obs["cluster"].tolist()
+    # nothing was clipped, and every protein has its value: places on the atlas's components are the atlas's own
+    fields = found["fields"]
+    assert fields.obsm["X_pca"].shape == (13, proteins.obsm["X_pca"].shape[1])
+    means = pd.DataFrame(fields.obsm["X_pca"], fields.obs_names).groupby(fields.obs["genes"].to_numpy()).mean()
+    apart = np.linalg.norm(means.loc["G2"].to_numpy() - proteins.obsm["X_pca"], axis=1)
+    assert proteins.obs_names[apart.argmin()] == "G2"
+    chances = proteins.obsm["probabilities"]
+    assert chances.columns.tolist() == ["Cytosol"]
+    np.testing.assert_allclose(chances["Cytosol"], 1)
+    assert json.loads(proteins.uns["wherein"]) == {
+        "model": "m", "units": "cell", "aggregation": "mean", "weights": "none", "level": "proteins",
+    }  # fmt: skip
+
+
+def test_all_forms_hold_the_same(plain):
+    found, folder = plain
+    for name in LEVELS:
+        zarr = anndata.read_zarr(folder / "levels" / f"{name}.zarr")
+        np.testing.assert_array_equal(zarr.X, found[name].X)
+        pd.testing.assert_frame_equal(zarr.obs, found[name].obs)
+        table = pq.read_table(folder / "levels" / f"{name}.parquet").to_pandas()
+        np.testing.assert_array_equal(np.stack(table["vector"]), found[name].X)
+        assert table["name"].tolist() == found[name].obs_names.tolist()
+
+
+def test_a_median_is_asked_for_by_name(run, tmp_path):
+    found = put_together(run, tmp_path, aggregation="median")["proteins"]
+    vectors = np.concatenate(run[3].vectors)
+    np.testing.assert_allclose(found["G0"].X[0], np.nanmedian(vectors[:18], axis=0), rtol=1e-5)
+
+
+def test_the_atlas_takes_the_same_vectors(run, tmp_path):
+    root, paths, *_ = run
+    atlas = {name: tmp_path / name for name in ("units", "clusters", "history", "moved")}
+    build_atlas(
+        "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"],
+        settings("atlas", aggregation="geometric_median"), tmp_path / "proteins.h5ad", **atlas,
+        summary=tmp_path / "atlas.json",
+    )  # fmt: skip
+    found = anndata.read_h5ad(tmp_path / "proteins.h5ad")
+    levels = put_together(run, tmp_path, aggregation="geometric_median")["proteins"]
+    # but for G0, of which the atlas fills in the one value that is not known
+    same = [name for name in found.obs_names if name != "G0"]
+    np.testing.assert_allclose(found[same].X, levels[same].X, rtol=1e-4, atol=1e-5)
+    assert np.abs(found.X - anndata.read_h5ad(root / "proteins.h5ad").X).max() > 0.01
+
+
+def test_weights_come_from_the_outlines(run, plain, tmp_path):
+    units = open_shards(run[2], run[1]["cells"] * 2, run[1]["qc"] * 2, run[1]["fields"], "cell", None)
+    ids = units.unit_ids
+    rows = pd.DataFrame(
+        {"cell_id": ids[:3], "solidity": [0.5, 1, 0], "disagreement": [0.2, None, 0.5], "score": [None, 0.9, 0]}
+    )
+    write_table(tmp_path / "quality.parquet", rows, SEGMENTATION)
+    weights, notes = unit_weights("quality", [tmp_path / "quality.parquet"], ids, "cell")
+    np.testing.assert_allclose(weights[:4], [0.5 * 0.8, 0.9, LEAST_WEIGHT, 1], rtol=1e-6)
+    assert notes == [f"{len(ids) - 3} units have no outline of the run and count in full"]
+    assert unit_weights("none", [], ids, "cell") == (None, [])
+    assert unit_weights("quality", [], ids, "cell")[0] is None
+    weighted = put_together(run, tmp_path, weights="quality", quality=[tmp_path / "quality.parquet"])["proteins"]
+    vectors = np.concatenate(run[3].vectors)[:18]
+    known = np.isfinite(vectors)
+    share = known * weights[:18, None]
+    expected = (np.where(known, vectors, 0) * share).sum(axis=0) / share.sum(axis=0)
+    np.testing.assert_allclose(weighted["G0"].X[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(weighted["G1"].X, plain[0]["proteins"]["G1"].X)
+
+
+def test_only_shards_that_are_asked_for_are_read(run):
+    units = open_shards(run[2], run[1]["cells"] * 2, run[1]["qc"] * 2, run[1]["fields"], "cell", None)
+    wanted = np.zeros(len(units.unit_ids), bool)
+    wanted[[2, 5]] = True
+    ((rows, vectors),) = list(units.blocks(wanted))
+    assert rows.tolist() == [2, 5]
+    np.testing.assert_allclose(vectors, np.concatenate(run[3].vectors)[[2, 5]], rtol=1e-6)
