@@ -124,6 +124,9 @@ STAGES = (
     _stage("probe_leaks", "model", [f"results/evaluation/{{model}}/{name}" for name in ("neighbours.tsv",
            "leaks.json")], f"catalog split evaluate {EMBEDDED}",
            benchmark="results/benchmark/evaluate/probe_leaks/{model}.tsv"),
+    _stage("attend", "model", [f"results/evaluation/{{model}}/{name}" for name in ("attention.tsv", "pointing.tsv",
+           "attention.npz")], "catalog train evaluate shrink crop simulate",
+           benchmark="results/benchmark/evaluate/attend/{model}.tsv", models=LEARNED),
     _stage("segment_beside", "method shard", ["results/methods/{method}/{shard}.zarr",
            "results/methods/{method}/{shard}.parquet"], "download simulate qc train_segmenter", kinds=JUDGED,
            benchmark="results/benchmark/evaluate/segment_beside/{method}/{shard}.tsv"),
@@ -289,7 +292,7 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
 
 def _gpus(stage: Stage, item: Mapping[str, str], plan: Plan) -> int:
     """GPUs that a job asks for."""
-    if stage.name in ("embed", "embed_network", "train"):
+    if stage.name in ("embed", "embed_network", "train", "attend"):
         return int(item["model"] in plan.gpu_models)
     if stage.name == "segment_beside":
         return int(item["method"] in plan.gpu_methods)
