@@ -157,15 +157,18 @@ STAGES = (
     _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
            "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
            benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
+    _stage("plot_training", "model", [f"{FIGURES}/{{model}}/history.png", f"{FIGURES}/{{model}}/pointing.png"],
+           "train attend", summary="", benchmark="results/benchmark/report/plot_training/{model}.tsv", models=LEARNED),
     _stage("compare", "", [*(f"results/report/{name}.tsv" for name in ("models", "models_pairs", "models_classes",
-           "labels")), *(f"{FIGURES}/{name}.png" for name in ("models_scores", "models_precision_recall",
-           "models_classes", "models_training_counts", "models_speed", "labels"))],
+           "models_tests", "labels")), *(f"{FIGURES}/{name}.png" for name in ("models_scores",
+           "models_precision_recall", "models_classes", "models_training_counts", "models_speed", "models_input_sizes",
+           "labels"))],
            f"catalog split evaluate break_down probe_leaks {EMBEDDED}", "train",
            benchmark="results/benchmark/report/compare.tsv"),
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
-           "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
-           "heterogeneity", f"split train combine {EMBEDDED}",
+           "plot_qc plot_segmentation plot_model plot_scores plot_training attend compare break_down probe_leaks atlas "
+           "evaluate enrich heterogeneity", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
