@@ -62,8 +62,8 @@ def draw_history(history: pd.DataFrame, best: int | None, model: str, settings: 
             figure,
             f"{model}: its training",
             "Losses are means over images, those of training before each step. Score: mean F1 of the validation genes "
-            "at probability 0.5 (where an image has exactly one class the share told rightly). Line: the epoch that was "
-            "kept; it was chosen by these genes, so that its score is too good.",
+            "at probability 0.5 (where an image has exactly one class the share told rightly). Line: the epoch that "
+            "was kept; it was chosen by these genes, so that its score is too good.",
         )
         losses, score, rate = figure.subplots(1, 3)
         if not len(history):
