@@ -105,7 +105,7 @@ class FakeRun:
             "judges": "evaluation/{model}/judges.tsv",
             "annotated": "evaluation/{model}/annotated.tsv",
         }
-        compared = ("scores", "precision_recall", "classes", "training_counts", "speed")
+        compared = ("scores", "precision_recall", "classes", "training_counts", "speed", "input_sizes")
         figures = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
         return {
             "fields": self.path("catalog/fields.parquet"),
@@ -131,6 +131,7 @@ class FakeRun:
             ],
             "models_table": self.path("report/models.tsv"),
             "models_pairs": self.path("report/models_pairs.tsv"),
+            "models_tests": self.path("report/models_tests.tsv"),
             **{
                 name: [self.path(pattern.format(model=model)) for model in self.models]
                 for name, pattern in per_model.items()

@@ -11,12 +11,15 @@ from wherein import tables
 from wherein.analysis.leaks import probe_leaks
 from wherein.atomic import write_json
 from wherein.labels import vocabulary
+from wherein.metrics.pointing import POINTING_COLUMNS, pointing_table
 from wherein.models.break_down import break_down
 from wherein.models.evaluate import CLASS_COLUMNS, class_table, overall
 from wherein.models.scored import Scored
 from wherein.models.statistics import class_intervals, scorable, write_fields
+from wherein.models.training.history import HISTORY
 from wherein.views.comparison import compare_models
 from wherein.views.score_figures import plot_scores
+from wherein.views.training_figures import plot_training
 
 EVALUATION = {
     "vocabulary": "hpa19",
@@ -31,12 +34,14 @@ COMPARISON = {
     "models": "models.tsv",
     "pairs": "models_pairs.tsv",
     "classes": "models_classes.tsv",
+    "tests": "models_tests.tsv",
     "labels": "labels.tsv",
     "scores": "figures/models_scores.png",
     "precision_recall": "figures/models_precision_recall.png",
     "classes_figure": "figures/models_classes.png",
     "training_counts": "figures/models_training_counts.png",
     "speed": "figures/models_speed.png",
+    "input_sizes": "figures/models_input_sizes.png",
     "labels_figure": "figures/labels.png",
 }
 
@@ -92,7 +97,7 @@ def _score(run: FakeRun, model: str, rows: pd.DataFrame, rng: np.random.Generato
     )
     scored = Scored(units, truth, truth.any(axis=1), probabilities, np.full(truth.shape, 0.5))
     fields = scorable(scored, rows)
-    sure = class_intervals(fields, 100, 0, ranked=True)
+    sure = class_intervals(fields, 100, 0)
     table = class_table(scored, words, "field").assign(**sure.classes)
     both = [table.assign(level="cell"), table] if level == "cell" else [table]
     folder = run.root / "evaluation" / model
@@ -143,6 +148,7 @@ def compare(run: FakeRun, settings: dict[str, Any]) -> None:
     per_model = {name: "evaluation/{model}/" + file for name, file in (
         ("scores", "scores.json"), ("groups", "groups.tsv"), ("scored", "fields.parquet"),
         ("predictions", "predictions.parquet"), ("breakdown", "breakdown.json"), ("leaks", "leaks.json"),
+        ("tests", "tests.tsv"),
     )}  # fmt: skip
     compare_models(
         inputs={
@@ -155,9 +161,49 @@ def compare(run: FakeRun, settings: dict[str, Any]) -> None:
             "embed": sorted(str(path) for path in (run.root / "summaries" / "embed").glob("*.json")),
             "train": [],
         },
-        models={name: {"field_px": None, **told} for name, told in run.models.items()},
+        models={name: {"field_px": None, "training": None, **told} for name, told in run.models.items()},
         evaluation=EVALUATION,
         settings=settings,
         outputs={name: str(Path(run.path("report")) / file) for name, file in COMPARISON.items()},
         summary=run.path("summaries/compare/run.json"),
     )
+
+
+def write_fake_maps(run: FakeRun, model: str, settings: dict[str, Any]) -> dict[str, list[str]]:
+    """Maps of a model as if it had been trained here, a history and its figures; gives further inputs of the pages."""
+    rng = np.random.default_rng(0)
+    folder = run.root / "evaluation" / model
+    about = [
+        {"unit_id": f"f{number}@v", "field_id": f"f{number}", "version": "v", "class": name, "kind": kind,
+         "probability": 0.5, "signal": None if kind == "missed" else 0.4, "signal_even": 0.2,
+         "compartment": 0.3 if kind == "right" else None, "compartment_even": 0.1}
+        for number, (name, kind) in enumerate([("Cytosol", "right"), ("Cytosol", "missed"), ("Nucleoli", "false")])
+    ]  # fmt: skip
+    told = json.dumps({"model": model, "roles": ["nucleus", "protein"], "pictures": about}).encode()
+    arrays = {f"image_{number}": rng.integers(0, 255, (2, 40, 60), np.uint8) for number in range(3)}
+    arrays |= {f"map_{number}": rng.integers(0, 255, (40, 60), np.uint8) for number in range(3)}
+    np.savez_compressed(folder / "attention.npz", about=np.frombuffer(told, np.uint8), **arrays)
+    rows = pd.DataFrame(
+        {"kind": np.repeat(["right", "missed", "false"], 12), "class": np.tile(["Cytosol", "Nucleoli", "Vesicles"], 12),
+         "cluster": np.tile(["A", "B", "C", "D"], 9), "signal": rng.random(36), "signal_even": rng.random(36) / 2,
+         "compartment": np.where(np.arange(36) < 24, rng.random(36), np.nan), "compartment_even": rng.random(36) / 2,
+         "compartment_cells": rng.random(36)}
+    )  # fmt: skip
+    tables.write_tsv(folder / "pointing.tsv", pointing_table(rows, 100, 0), POINTING_COLUMNS)
+    trained = run.root / "models" / model
+    trained.mkdir(parents=True)
+    (trained / "card.md").write_text("# Model, drawn\n")
+    epochs = pd.DataFrame(rng.random((6, len(HISTORY))), columns=HISTORY).assign(epoch=range(1, 7))
+    epochs.to_csv(trained / "history.csv", index=False)
+    write_json(trained / "train.json", {"best_epoch": 4})
+    figures = run.root / "report" / "figures" / model
+    plot_training(
+        model, {"history": str(trained / "history.csv"), "train": str(trained / "train.json"),
+                "shares": str(folder / "pointing.tsv")},
+        settings, {name: str(figures / f"{name}.png") for name in ("history", "pointing")},
+    )  # fmt: skip
+    return {
+        "maps": [str(folder / "attention.npz")],
+        "shares": [str(folder / "pointing.tsv")],
+        "cards": [str(trained / "card.md")],
+    }

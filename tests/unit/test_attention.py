@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from wherein.models.attention import grad_cam, over_images, overlay, pointing
+from wherein.metrics.pointing import pointing
+from wherein.models.attention import grad_cam, over_images
 from wherein.models.networks.build import build
 from wherein.models.networks.registry import NETWORKS
+from wherein.views.attention import overlay
 
 VIT = {"width": 48, "layers": 3, "heads": 4, "hidden": 96}
 
@@ -137,7 +139,7 @@ def test_maps_over_images():
     found = over_images(maps, 2, 8)
     assert found.shape == (1, 2, 2, 8)
     # the places of a map are the middles of its pixels: 2 and 6 of 8
-    np.testing.assert_allclose(found[0, 0, 0], [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
+    np.testing.assert_allclose(found[0, 0, 0], [0, 0, 0.5, 1.5, 2.5, 3.5, 4, 4])
     assert (found[0, 1] == 0).all()
 
 

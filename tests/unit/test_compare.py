@@ -1,16 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import false_discovery_control, ks_2samp, wilcoxon
 from scored_fields import WORDS, scored_fields
 from sklearn.metrics import f1_score
 from wherein.analysis.compare import (
     LABEL_COLUMNS,
     MODEL_COLUMNS,
     PAIR_COLUMNS,
+    TEST_COLUMNS,
     Evaluated,
     class_table,
     cost_of,
+    families,
+    group_test_table,
     how_trained,
     label_table,
     model_table,
@@ -18,7 +21,7 @@ from wherein.analysis.compare import (
     shared,
     taken,
 )
-from wherein.models.statistics import class_intervals, group_table, learned_in_folds, scorable
+from wherein.models.statistics import class_intervals, group_table, group_tests, learned_in_folds, scorable
 
 
 def evaluated(name, seed=0, rows=None, train=None, embed=None, classifier="random_forest", alarms=()):
@@ -29,13 +32,13 @@ def evaluated(name, seed=0, rows=None, train=None, embed=None, classifier="rando
     scored = scored._replace(probabilities=np.clip((0.45 - 0.1 * seed) * scored.truth + noise * 0.6, 0, 1))
     fields = scorable(scored, catalog)
     fields = fields if rows is None else taken(fields, np.asarray(rows))
-    sure = class_intervals(fields, 100, 0, ranked=True)
+    sure = class_intervals(fields, 100, 0)
     f1 = f1_score(fields.truth[:, :5], fields.predicted[:, :5], average="macro")
     means = {f"macro_{key}": f1 for key in ("f1", "precision", "recall", "auc", "average_precision")}
     told = {"n_fields": len(fields.truth), "n_genes": 30, "n_classes": 5, "baseline_macro_f1": 0.1, **means}
     return Evaluated(
         name=name,
-        settings={"kind": "classic", "level": "cell", "field_px": None},
+        settings={"kind": "classic", "level": "cell", "field_px": None, "tile_px": 64, "training": None},
         scores={"classifier": classifier, "fields": {**told, "intervals": sure.means}},
         groups=group_table(fields, learned_in_folds(fields, WORDS), WORDS, 100, 0).replace({"class": {"": None}}),
         fields=fields,
@@ -143,3 +146,38 @@ def test_labels_of_the_data():
     sets = table[table["what"] == "combination"]
     assert sets["n"].sum() == len(truth)
     assert pd.Series(sets["value"]).is_unique
+
+
+def test_networks_that_differ_in_the_size_of_their_images_alone():
+    def network(name, **words):
+        training = {"epochs": 5, "batch": 8, "checkpoint_minutes": 10, **words.pop("training", {})}
+        own = {"kind": "mil", "field_px": 512, "tile_px": 256, "pixel_size_um": None, "batch": 4, **words}
+        return evaluated(name)._replace(settings={**own, "training": training})
+
+    models = [
+        evaluated("classic"),
+        network("a"),
+        network("b", tile_px=128, training={"batch": 32}),
+        network("c", kind="vit", tile_px=128),
+        network("d", field_px=1024, batch=2),
+        network("e", training={"epochs": 6}),
+        evaluated("classic2"),
+    ]
+    assert families(models) == [None, "a", "a", None, "a", None, None]
+
+
+def test_groups_of_all_models_are_tested_together():
+    models = [evaluated(name, seed) for name, seed in (("good", 0), ("middling", 1), ("bad", 2))]
+    tests = {model.name: group_tests(model.fields) for model in models}
+    table = model_table(models)
+    found = group_test_table(tests, table)
+    assert found.columns.tolist() == TEST_COLUMNS
+    fields = found[found["of"] == "fields"]
+    assert fields["model"].tolist() == [name for name, own in tests.items() for _ in range(len(own))]
+    assert fields["q"].to_numpy() == pytest.approx(false_discovery_control(fields["p"].to_numpy(float)))
+    last = found.iloc[-1]
+    assert (last["of"], last["n"], last["n_other"]) == ("models", 3, 3)
+    assert last["p"] == pytest.approx(ks_2samp(table["f1_one"], table["f1_several"]).pvalue)
+    assert np.isnan(last["q"])
+    assert group_test_table({"good": tests["good"]}, table.head(1))["of"].eq("fields").all()
+    assert group_test_table({}, table.head(0)).columns.tolist() == TEST_COLUMNS

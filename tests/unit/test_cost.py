@@ -535,7 +535,9 @@ def test_models_that_are_trained_have_jobs_of_their_own(tmp_path):
     assert {(job.stage, job.model) for job in jobs if job.gpus and job.model} == {
         ("train", "net"),
         ("embed_network", "net"),
+        ("attend", "net"),
     }
+    assert [row[1] for row in named if row[0] == "attend"] == ["net", "small", "cells"]
 
 
 def touch(root, path, later=1000):

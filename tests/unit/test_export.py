@@ -7,11 +7,17 @@ import pytest
 import torch
 import yaml
 from wherein.labels import vocabulary
-from wherein.models.export import check, contents, export_model, identifier
+from wherein.models.export import CITATION, check, contents, credits_of, description, export_model, identifier
 from wherein.models.networks.build import build
+from wherein.models.networks.registry import NETWORKS
 from wherein.models.trained import save_trained
+from wherein.reading.normalization import NORMALIZATIONS
 
 CLASSES = list(vocabulary("hpa19").classes)
+SETTINGS = {
+    "authors": [{"name": "Ada", "affiliation": "a lab", "orcid": "0000-0002-1825-0097"}],
+    "license": "CC-BY-4.0",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +31,9 @@ def package(tmp_path_factory):
     save_trained(folder / "weights.pt", network, about)
     (folder / "card.md").write_text("# Model net\n")
     for name in ("one", "two"):
-        paths = [str(folder / part) for part in ("weights.pt", "card.md", f"{name}.zip", "summary.json")]
-        export_model("net", *paths)
+        paths = {part: str(folder / file) for part, file in (("weights", "weights.pt"), ("card", "card.md"),
+                 ("package", f"{name}.zip"), ("summary", "summary.json"))}  # fmt: skip
+        export_model("net", settings=SETTINGS, **paths)
     return folder, network
 
 
@@ -84,6 +91,40 @@ def test_other_weights_are_not_let_out(package):
         check(script, torch.zeros(1, 3, 40, 40), torch.ones(1, 19), torch.zeros(1, 256))
 
 
+def test_a_package_names_its_authors_and_papers(package):
+    folder, _ = package
+    with zipfile.ZipFile(folder / "one.zip") as archive:
+        described = yaml.safe_load(archive.read("rdf.yaml"))
+    assert described["authors"] == SETTINGS["authors"]
+    assert described["license"] == "CC-BY-4.0"
+    # the format's bounds, which its own validator holds (bioimageio.spec 0.5.14.3)
+    assert all(len(given["description"]) <= 128 for given in described["inputs"])
+    assert len(described["name"]) <= 128
+    nobody = {"authors": [], "license": None}
+    known = yaml.safe_load(CITATION.read_text())
+    assert credits_of("anyone", nobody)["authors"] == [{"name": author["name"]} for author in known["authors"]]
+    assert "license" not in credits_of("anyone", nobody)
+    assert credits_of("anyone", nobody)["cite"][0]["url"]
+    titles = {paper["title"]: paper for paper in known["references"]}
+    for entry in NETWORKS.values():
+        (cite,) = credits_of(entry.source, nobody)["cite"]
+        paper = next(paper for title, paper in titles.items() if cite["text"].startswith(title))
+        assert paper["authors"][0]["family-names"] in entry.source
+        assert str(paper["year"]) in entry.source
+        assert cite.get("doi", cite.get("url")) in (paper.get("doi"), paper.get("url"))
+
+
+@pytest.mark.parametrize("level", ["cell", "field"])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_descriptions_are_short_enough(level, normalization):
+    about = {"model": "m" * 200, "kind": "vit", "level": level, "inputs": ["protein"], "classes": ["A"], "seed": 0,
+             "vocabulary": "hpa19", "side_px": 1024, "grid": "0.123456um", "pixel_size_um": 0.123456,
+             "normalization": normalization}  # fmt: skip
+    names = ("weights.torchscript.pt", "classes.tsv", "test_input.npy", "test_probabilities.npy", "test_vector.npy")
+    described = description(about, SETTINGS, dict.fromkeys(names, "0"))
+    assert described["inputs"][0]["description"].endswith("(README.md)"), "nothing was cut off"
+
+
 def test_names_of_channels():
     assert identifier("Nucleoli fibrillar center") == "nucleoli_fibrillar_center"
     assert identifier("Vesicles & (others)") == "vesicles_others"
@@ -92,4 +133,4 @@ def test_names_of_channels():
 def test_a_network_that_tells_reagents_apart_is_not_packed_as_if_it_told_locations(package):
     _, network = package
     with pytest.raises(ValueError, match="predicts no location"):
-        contents(network, {"model": "net", "reagents": ["A1", "A2"]}, "")
+        contents(network, {"model": "net", "reagents": ["A1", "A2"]}, "", SETTINGS)

@@ -51,7 +51,7 @@ def test_a_control_is_drawn_with_its_sample_and_a_protein_with_its_genes():
 
 
 def test_intervals_lie_around_every_score(fields):
-    sure = class_intervals(fields, 300, 0, ranked=True)
+    sure = class_intervals(fields, 300, 0)
     assert list(sure.classes.columns) == INTERVALS
     points = classification.class_scores(fields.truth, fields.predicted)
     for name in ("precision", "recall", "f1"):
@@ -64,14 +64,13 @@ def test_intervals_lie_around_every_score(fields):
     low, high = sure.means["macro_average_precision"]
     assert low < area < high
     assert sure.classes.loc[6:, "f1_low"].isna().all(), "no field has these classes"
-    assert "macro_auc" not in class_intervals(fields, 100, 0, ranked=False).means
 
 
 def test_nothing_scored_has_no_interval():
     scored, catalog = scored_fields(5)
     scored.labelled[:] = False
     found = scorable(scored, catalog)
-    sure = class_intervals(found, 100, 0, ranked=True)
+    sure = class_intervals(found, 100, 0)
     assert sure.classes.isna().all().all()
     assert set(sure.means.values()) == {None}
     assert group_tests(found).empty

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import FakeRun, empty_model, write_fake_run
-from fake_scores import write_fake_scores
+from fake_scores import write_fake_maps, write_fake_scores
 from PIL import Image
+from wherein.metrics.pointing import POINTING_COLUMNS
 from wherein.models.statistics import Fields
+from wherein.models.training.history import HISTORY
 from wherein.settings import fill_defaults, schema
 from wherein.views.attribution import attributions
 from wherein.views.gene_set_figures import plot_gene_sets, strongest
 from wherein.views.gene_sets_page import gene_set_pages
 from wherein.views.model import plot_model
 from wherein.views.model_pages import gallery, learns_reagents, sample_share
-from wherein.views.pages import duration, share, thousands, volume
+from wherein.views.pages import duration, percent, share, thousands, volume
 from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
 from wherein.views.releases import moves, news, release_data, summary_of_changes
 from wherein.views.scores import best_terms, leading_terms
@@ -26,6 +28,7 @@ from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
 from wherein.views.site import PAGES, build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
+from wherein.views.training_figures import draw_history, draw_pointing
 
 SOURCES = {
     "human": {"kind": "simulated", "release": "1"},
@@ -74,7 +77,10 @@ def run(tmp_path_factory) -> FakeRun:
 def site(run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages") / "site"
     settings = {**defaults("report"), "cells_per_protein": 6, "cell_tile_px": 48, "field_tile_px": 64}
-    build_site(run.site_inputs(), settings, SOURCES, run.models, {}, str(folder), str(folder.with_suffix(".json")))
+    maps = write_fake_maps(run, "classic", {**defaults("report"), "dpi": 60})
+    build_site(
+        {**run.site_inputs(), **maps}, settings, SOURCES, run.models, {}, str(folder), str(folder.with_suffix(".json"))
+    )
     return folder
 
 
@@ -504,7 +510,10 @@ def test_the_page_of_all_models_compares_them(run, site):
     assert set(pairs["model"]) == {"classic", "gapnet"}
     for row in pairs.itertuples():
         assert f"{row.difference:+.3f}" in text
-    for name in ("scores", "precision_recall", "classes", "training_counts", "speed"):
+    tests = pd.read_csv(run.path("report/models_tests.tsv"), sep="\t")
+    assert {"fields", "models"} == set(tests["of"])
+    assert "all models" in text
+    for name in ("scores", "precision_recall", "classes", "training_counts", "speed", "input_sizes"):
         assert (site / "figures" / f"models_{name}.png").stat().st_size > 1000
 
 
@@ -523,6 +532,36 @@ def test_the_page_of_a_model_tells_each_location_people_and_errors(run, site):
     wanted = annotated[annotated["kind"] != ""]["field_id"].tolist()
     shown = re.findall(r"<figcaption><b>([^<]+)</b>", text)
     assert set(shown[: len(wanted)]) == set(wanted)
+
+
+def test_the_page_of_a_network_shows_where_it_looks(run, site):
+    text = (site / "model-classic.html").read_text(encoding="utf-8")
+    shares = pd.read_csv(run.path("evaluation/classic/pointing.tsv"), sep="\t")
+    mean = shares[shares["class"].isna() & (shares["kind"] == "right")].iloc[0]
+    assert f"{percent(mean['signal'])} ({percent(mean['signal_low'])} to {percent(mean['signal_high'])})" in text
+    assert f"against {percent(mean['compartment_even'])} of even maps" in text
+    pictures = re.findall(r'<img[^>]*src="gallery/(classic-map-[^"]+)"', text)
+    assert len(pictures) == 3
+    for name in pictures:
+        # what it saw, and the map over the protein
+        assert Image.open(site / "gallery" / name).size == (120, 40)
+    assert "the map is zero everywhere" in text
+    for name in ("history", "pointing"):
+        assert f'src="figures/classic/{name}.png"' in text
+        assert (site / "figures" / "classic" / f"{name}.png").stat().st_size > 1000
+    other = (site / "model-gapnet.html").read_text(encoding="utf-8")
+    assert "Where it looks" not in other
+    assert "history.png" not in other
+
+
+def test_figures_of_a_training_without_maps_and_epochs(tmp_path):
+    settings = {**defaults("report"), "dpi": 50}
+    draw_history(pd.DataFrame(columns=HISTORY), None, "m", settings, str(tmp_path / "h.png"))
+    draw_pointing(pd.DataFrame(columns=POINTING_COLUMNS), "m", settings, str(tmp_path / "p.png"))
+    known = pd.DataFrame({name: [1.0, 2.0] for name in HISTORY}).assign(macro_f1=np.nan, learning_rate=0.0)
+    draw_history(known, 2, "m", settings, str(tmp_path / "k.png"))
+    for name in ("h", "p", "k"):
+        assert (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) < 250).mean() > 0.002
 
 
 def test_the_page_of_a_model_without_anything_scored(site):

@@ -87,7 +87,14 @@ def test_library_never_imports_snakemake(path):
 
 def test_truth_is_read_by_the_evaluation_only():
     readers = {name for name, text in rules().items() if "truth" in re.split(r"^    output:", text, flags=re.M)[0]}
-    assert readers == {"evaluate", "evaluate_segmentation"}
+    assert readers == {"evaluate", "attend", "evaluate_segmentation"}
+
+
+def test_simulated_fields_are_drawn_for_the_microscope_and_the_evaluation_only():
+    """What a field is drawn from is its truth: who plans simulated sources could read it there."""
+    plan = SCRIPTS / "wherein" / "simulate" / "plan.py"
+    planners = {name for name in rules() if plan in import_closure(SCRIPTS / f"{name}.py")}
+    assert planners == {"catalog", "simulate", "train_segmenter", "attend"}
 
 
 def test_only_rules_over_all_shards_wait_for_the_catalog():

@@ -20,7 +20,7 @@ from wherein.simulate.plan import plan_source
 PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed", "shrink", "embed_network"}
 LEARNING = {"training_table", "train"}
 LATER = {
-    *("evaluate", "break_down", "probe_leaks", "plot_scores", "compare"),
+    *("evaluate", "break_down", "probe_leaks", "attend", "plot_scores", "plot_training", "compare"),
     *("atlas", "enrich", "heterogeneity", "plot_model", "build_site"),
 }
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}

@@ -407,6 +407,25 @@ def learned_pixels(wildcards):
     return [pattern.format(shard=shard) for shard in frozen_shards(wildcards.model)]
 
 
+def seen_pixels(wildcards):
+    """An input: the pixels of all shards that the job's network describes."""
+    pattern = pixels_of(wildcards.model)
+    return [pattern.format(shard=shard) for shard in shards(wildcards.model)]
+
+
+def attention_settings(wildcards):
+    """A parameter: what maps of the job's network are drawn, and at which layer."""
+    own = config["evaluate"]["attention"]
+    sizes = {name: own[name] for name in ("fields", "pictures", "picture_px")}
+    about = {name: config["evaluate"][name] for name in ("draws", "seed")}
+    return {**sizes, **about, "layer": own["layers"].get(wildcards.model)}
+
+
+def simulated_sources():
+    """Configuration of the sources whose fields are drawn, which is all that their truth follows from."""
+    return {name: source for name, source in config["sources"].items() if source["kind"] == "simulated"}
+
+
 def shard_pixels(wildcards):
     """An input: the pixels of the job's shard, as its network sees them."""
     return pixels_of(wildcards.model).format(shard=wildcards.shard)
@@ -760,6 +779,7 @@ def run_summaries(wildcards):
             for name, source in config["biology"]["gene_sets"].items()
             if is_annotated(source)
         ]
+        + learned_here("results/summaries/attend/{model}.json")(wildcards)
     )
 
 

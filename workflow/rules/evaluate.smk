@@ -7,7 +7,7 @@ every_model = either(config["models"])
 scoring = {
     key: value
     for key, value in config["evaluate"].items()
-    if key not in ("methods", "annotations", "leak_deals", "leak_queries")
+    if key not in ("methods", "annotations", "attention", "leak_deals", "leak_queries")
 }
 
 
@@ -119,6 +119,43 @@ rule probe_leaks:
         "Probing what {wildcards.model} knows of plates and samples"
     script:
         "../scripts/probe_leaks.py"
+
+
+rule attend:
+    input:
+        weights="results/models/{model}/weights.pt",
+        scored="results/evaluation/{model}/fields.parquet",
+        predictions="results/evaluation/{model}/predictions.parquet",
+        fields="results/catalog/fields.parquet",
+        stores=seen_pixels,
+        truth=truth_of_model,
+    output:
+        maps="results/evaluation/{model}/attention.tsv",
+        shares="results/evaluation/{model}/pointing.tsv",
+        pictures="results/evaluation/{model}/attention.npz",
+        summary="results/summaries/attend/{model}.json",
+    log:
+        "logs/evaluate/attend/{model}.log",
+    benchmark:
+        "results/benchmark/evaluate/attend/{model}.tsv"
+    wildcard_constraints:
+        model=learned_models(),
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=mb(6000),
+        runtime=240,
+        gpu=gpus_of,
+    params:
+        settings=attention_settings,
+        sources=simulated_sources(),
+        code=code_digest("attend"),
+        network_code=model_code,
+    message:
+        "Drawing where {wildcards.model} looks"
+    script:
+        "../scripts/attend.py"
 
 
 rule segment_beside:

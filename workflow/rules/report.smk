@@ -311,6 +311,45 @@ rule plot_scores:
         "../scripts/plot_scores.py"
 
 
+rule plot_training:
+    input:
+        history="results/models/{model}/history.csv",
+        train="results/summaries/train/{model}.json",
+        shares="results/evaluation/{model}/pointing.tsv",
+    output:
+        history=report(
+            "results/report/figures/{model}/history.png",
+            caption="../report/history.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "training"},
+        ),
+        pointing=report(
+            "results/report/figures/{model}/pointing.png",
+            caption="../report/pointing.rst",
+            category="Evaluation",
+            labels={"model": "{model}", "figure": "where it looks"},
+        ),
+    log:
+        "logs/report/plot_training/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_training/{model}.tsv"
+    wildcard_constraints:
+        model=learned_models(),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_training"),
+    message:
+        "Drawing the training of {wildcards.model}"
+    script:
+        "../scripts/plot_training.py"
+
+
 rule compare:
     input:
         fields="results/catalog/fields.parquet",
@@ -321,6 +360,7 @@ rule compare:
         predictions=evaluated("results/evaluation/{model}/predictions.parquet"),
         breakdown=evaluated("results/evaluation/{model}/breakdown.json"),
         leaks=evaluated("results/evaluation/{model}/leaks.json"),
+        tests=evaluated("results/evaluation/{model}/tests.tsv"),
         embed=per_model_and_shard("results/summaries/embed/{model}/{shard}.json"),
         train=ancient(learned_here("results/summaries/train/{model}.json")),
     output:
@@ -337,6 +377,7 @@ rule compare:
             labels={"table": "each model against each other"},
         ),
         classes="results/report/models_classes.tsv",
+        tests="results/report/models_tests.tsv",
         labels="results/report/labels.tsv",
         scores=report(
             "results/report/figures/models_scores.png",
@@ -348,6 +389,7 @@ rule compare:
         classes_figure="results/report/figures/models_classes.png",
         training_counts="results/report/figures/models_training_counts.png",
         speed="results/report/figures/models_speed.png",
+        input_sizes="results/report/figures/models_input_sizes.png",
         labels_figure="results/report/figures/labels.png",
         summary="results/summaries/compare/run.json",
     log:
@@ -403,10 +445,12 @@ rule build_site:
             "results/report/figures/models_classes.png",
             "results/report/figures/models_training_counts.png",
             "results/report/figures/models_speed.png",
+            "results/report/figures/models_input_sizes.png",
             "results/report/figures/labels.png",
         ],
         models_table="results/report/models.tsv",
         models_pairs="results/report/models_pairs.tsv",
+        models_tests="results/report/models_tests.tsv",
         score_figures=evaluated("results/report/figures/{model}/leaks.png"),
         scored=evaluated("results/evaluation/{model}/fields.parquet"),
         groups=evaluated("results/evaluation/{model}/groups.tsv"),
@@ -416,6 +460,9 @@ rule build_site:
         judges=evaluated("results/evaluation/{model}/judges.tsv"),
         annotated=evaluated("results/evaluation/{model}/annotated.tsv"),
         cards=ancient(learned_here("results/models/{model}/card.md")),
+        maps=learned_here("results/evaluation/{model}/attention.npz"),
+        shares=learned_here("results/evaluation/{model}/pointing.tsv"),
+        training_figures=learned_here("results/report/figures/{model}/history.png"),
         model_figures=evaluated("results/report/figures/{model}/umap_proteins.png"),
         units=evaluated("results/atlas/{model}/units.parquet"),
         proteins=evaluated("results/atlas/{model}/proteins.h5ad"),

@@ -117,6 +117,7 @@ rule export_model:
         mem_mb=mb(4000),
         runtime=30,
     params:
+        settings=config["package"],
         code=code_digest("export_model"),
         network_code=model_code,
     message:

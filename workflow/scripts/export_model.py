@@ -11,6 +11,7 @@ if __name__ == "__main__":
         model=snakemake.wildcards.model,
         weights=snakemake.input.weights,
         card=snakemake.input.card,
+        settings=snakemake.params.settings,
         package=snakemake.output.package,
         summary=snakemake.output.summary,
     )

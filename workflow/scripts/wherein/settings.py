@@ -12,7 +12,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from wherein.exchange.exporting_plan import check_export
 from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
-from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network
+from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network, is_learned
 from wherein.models.weights import read_weights
 from wherein.segmentation.methods import check_methods
 from wherein.sources.address import is_remote
@@ -74,6 +74,7 @@ def check_config(config: dict[str, Any]) -> None:
     for name in config["models"]:
         check_model(name, config["models"], config["split"]["folds"])
         check_vectors_of_model(name, config)
+    check_attention(config)
     for name in config["models"]:
         for source in config["sources"]:
             check_roles(config, name, source)
@@ -104,6 +105,17 @@ def check_overlay(source: str, stage: str, settings: dict[str, Any]) -> None:
     errors = list(Draft202012Validator(schema()["$defs"][stage]).iter_errors(settings))
     if errors:
         raise ConfigError(sentence(best_match(errors), f"sources.{source}.{stage}"))
+
+
+def check_attention(config: dict[str, Any]) -> None:
+    """Stop if a layer is named for a model of which no attention maps are drawn."""
+    drawn = [name for name, model in config["models"].items() if is_learned(model)]
+    for name in config["evaluate"]["attention"]["layers"]:
+        if name not in drawn:
+            raise ConfigError(
+                f"configuration key 'evaluate.attention.layers': found {name!r}; maps are drawn of networks that are "
+                f"trained here: {', '.join(map(repr, drawn)) or 'there is none'}"
+            )
 
 
 def check_model(name: str, models: dict[str, Any], folds: int) -> None:

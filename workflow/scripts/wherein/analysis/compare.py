@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
 from wherein.analysis.leaks import has_partner
 from wherein.labels import Vocabulary
 from wherein.metrics import bootstrap, classification
 from wherein.metrics.multilabel import cardinality, combinations
-from wherein.metrics.paired import changed, wilcoxon_better
+from wherein.metrics.paired import changed, kolmogorov_smirnov, wilcoxon_better
 from wherein.models.scored import KEY
 from wherein.models.statistics import Fields
 
@@ -21,7 +22,16 @@ MODEL_COLUMNS = [
     *("model", "kind", "level", "trained", "vocabulary", "n_fields", "n_genes", "n_classes", "baseline_f1"),
     *(f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")),
     *("f1_one", "f1_several", "tuned_accuracy", "alarms"),
-    *("parameters", "input_px", "epochs", "seconds_per_epoch", "images_per_second", "data_wait_share"),
+    *(
+        "parameters",
+        "input_px",
+        "tile_px",
+        "family",
+        "epochs",
+        "seconds_per_epoch",
+        "images_per_second",
+        "data_wait_share",
+    ),
     *("fields_per_second", "peak_mb", "peak_gpu_mb", "device"),
 ]
 
@@ -30,6 +40,13 @@ PAIR_COLUMNS = [
     *("difference", "difference_low", "difference_high"),
     *("corrected", "corrected_with_partner", "broken", "broken_with_partner"),
 ]
+
+TEST_COLUMNS = [
+    *("model", "of", "group", "value", "other", "n", "n_other", "f1", "f1_other", "distance", "p", "q"),
+]
+
+SIZE_KEYS = ("field_px", "pixel_size_um", "tile_px", "batch")
+"""Keys of a network that say how large and how coarse its images are, and how many it takes at once."""
 
 LABEL_COLUMNS = ["what", "value", "n_classes", "n", "share"]
 
@@ -70,7 +87,9 @@ class Evaluated(NamedTuple):
 
 def model_table(models: Iterable[Evaluated]) -> pd.DataFrame:
     """One row a model, MODEL_COLUMNS; scores are of fields, which all models have in common. Best F1 first."""
-    table = pd.DataFrame([model_row(model) for model in models]).reindex(columns=MODEL_COLUMNS)
+    models = list(models)
+    rows = [{**model_row(model), "family": family} for model, family in zip(models, families(models), strict=True)]
+    table = pd.DataFrame(rows).reindex(columns=MODEL_COLUMNS)
     return table.sort_values(["f1", "model"], ascending=[False, True], ignore_index=True)
 
 
@@ -88,6 +107,7 @@ def model_row(model: Evaluated) -> dict[str, Any]:
         "alarms": len(model.alarms),
         "tuned_accuracy": (model.breakdown["tuned"] or {}).get("tuned_accuracy"),
         "input_px": model.settings.get("field_px"),
+        "tile_px": model.settings["tile_px"] if model.train else None,
     }
     for name in SCORES:
         row[name] = found[f"macro_{name}"]
@@ -97,6 +117,56 @@ def model_row(model: Evaluated) -> dict[str, Any]:
         own = means[(means["group"] == "locations") & (means["value"] == value)]
         row[f"f1_{value}"] = own["f1"].iloc[0] if len(own) else None
     return {**row, **cost_of(model)}
+
+
+def families(models: Sequence[Evaluated]) -> list[str | None]:
+    """Networks trained here that differ in the size of their images alone, as the input sizes that Rumetshofer et al.
+    2019 compare (Fig. 8).
+
+    Returns:
+        For each model the name of the first one of its family; None for one that has no other.
+    """
+    rest = []
+    for model in models:
+        training = model.settings.get("training")
+        own = {key: value for key, value in model.settings.items() if key not in (*SIZE_KEYS, "training")}
+        alike = {key: value for key, value in (training or {}).items() if key not in ("batch", "checkpoint_minutes")}
+        rest.append((own, alike) if training else None)
+    return [
+        next(models[other].name for other, found in enumerate(rest) if found == own)
+        if own is not None and rest.count(own) > 1
+        else None
+        for own in rest
+    ]
+
+
+def group_test_table(tests: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
+    """Two-sample Kolmogorov-Smirnov tests between groups of fields, of all models; and over the models themselves.
+
+    Args:
+        tests: tests.tsv of each model.
+        table: model_table.
+
+    Returns:
+        TEST_COLUMNS. `of` says what is counted: the `fields` of a model, or the `models` (one row, without a model,
+        where there are several): their mean F1 of fields with one location against that of fields with several, as
+        Ouyang et al. 2019 (methods) test teams. `q`: Benjamini-Hochberg over all rows of fields.
+    """
+    parts = [own.assign(model=name, of="fields") for name, own in tests.items() if len(own)]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TEST_COLUMNS)
+    found = found.reindex(columns=TEST_COLUMNS)
+    known = found["p"].notna()
+    if known.any():
+        found.loc[known, "q"] = false_discovery_control(found.loc[known, "p"].to_numpy(float))
+    both = table.dropna(subset=["f1_one", "f1_several"])
+    if len(both) < 2:
+        return found
+    one, several = (both[name].to_numpy(float) for name in ("f1_one", "f1_several"))
+    distance, p = kolmogorov_smirnov(one, several)
+    row = {"of": "models", "group": "locations", "value": "one", "other": "several", "n": len(one),
+           "n_other": len(several), "f1": one.mean(), "f1_other": several.mean(), "distance": distance,
+           "p": p}  # fmt: skip
+    return pd.concat([found, pd.DataFrame([row])], ignore_index=True)[TEST_COLUMNS]
 
 
 def how_trained(model: Evaluated) -> str:

@@ -129,6 +129,9 @@ STAGES = (
     _stage("probe_leaks", "model", [f"results/evaluation/{{model}}/{name}" for name in ("neighbours.tsv",
            "leaks.json")], f"catalog split evaluate {EMBEDDED}",
            benchmark="results/benchmark/evaluate/probe_leaks/{model}.tsv"),
+    _stage("attend", "model", [f"results/evaluation/{{model}}/{name}" for name in ("attention.tsv", "pointing.tsv",
+           "attention.npz")], "catalog train evaluate shrink crop simulate",
+           benchmark="results/benchmark/evaluate/attend/{model}.tsv", models=LEARNED),
     _stage("segment_beside", "method shard", ["results/methods/{method}/{shard}.zarr",
            "results/methods/{method}/{shard}.parquet"], "download simulate qc train_segmenter", kinds=JUDGED,
            benchmark="results/benchmark/evaluate/segment_beside/{method}/{shard}.tsv"),
@@ -169,15 +172,19 @@ STAGES = (
     _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
            "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
            benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
+    _stage("plot_training", "model", [f"{FIGURES}/{{model}}/history.png", f"{FIGURES}/{{model}}/pointing.png"],
+           "train attend", summary="", benchmark="results/benchmark/report/plot_training/{model}.tsv", models=LEARNED),
     _stage("compare", "", [*(f"results/report/{name}.tsv" for name in ("models", "models_pairs", "models_classes",
-           "labels")), *(f"{FIGURES}/{name}.png" for name in ("models_scores", "models_precision_recall",
-           "models_classes", "models_training_counts", "models_speed", "labels"))],
+           "models_tests", "labels")), *(f"{FIGURES}/{name}.png" for name in ("models_scores",
+           "models_precision_recall", "models_classes", "models_training_counts", "models_speed", "models_input_sizes",
+           "labels"))],
            f"catalog split evaluate break_down probe_leaks {EMBEDDED}", "train",
            benchmark="results/benchmark/report/compare.tsv"),
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
-           "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
-           "heterogeneity prerank complexes plot_gene_sets make_gene_sets", f"split train combine {EMBEDDED}",
+           "plot_qc plot_segmentation plot_model plot_scores plot_training attend compare break_down probe_leaks atlas "
+           "evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets",
+           f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
@@ -313,7 +320,7 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
 
 def _gpus(stage: Stage, item: Mapping[str, str], plan: Plan) -> int:
     """GPUs that a job asks for."""
-    if stage.name in ("embed", "embed_network", "train"):
+    if stage.name in ("embed", "embed_network", "train", "attend"):
         return int(item["model"] in plan.gpu_models)
     if stage.name == "segment_beside":
         return int(item["method"] in plan.gpu_methods)

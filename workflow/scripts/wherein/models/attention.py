@@ -1,28 +1,15 @@
-"""Where a network looks: Grad-CAM maps of each class, and how much of a map lies on what it should lie on.
+"""Where a network looks: Grad-CAM maps of each class.
 
 Ouyang et al. 2019 (methods, class activation maps) draw them at one layer of each network, resized and laid over the
 image; the registry of networks has that layer for each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-
-
-class Pointing(NamedTuple):
-    """How well maps point at what is marked.
-
-    Attributes:
-        share: (...) share of each map's sum that lies on the mask; NaN where the map is zero everywhere.
-        by_chance: (...) share of the pixels that the mask covers: what an even map would have.
-    """
-
-    share: np.ndarray
-    by_chance: np.ndarray
 
 
 def grad_cam(network: nn.Module, images: torch.Tensor, classes: Sequence[int], layer: str) -> torch.Tensor:
@@ -96,12 +83,12 @@ def _weighted(leaves: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor])
             (gradient.sum(dim=(2, 3), keepdim=True) / places * maps).sum(dim=1, keepdim=True)
             for maps, gradient in zip(leaves, gradients, strict=True)
         ]
-        resized = [part if part.shape[2:] == finest else _resize(part, finest) for part in sums]
+        resized = [part if part.shape[2:] == finest else over_images(part, *finest) for part in sums]
         return functional.relu(torch.stack(resized).sum(dim=0))[:, 0]
 
 
 def over_images(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Maps at the images' size, from 0 to 1.
+    """Maps at the images' size.
 
     Args:
         maps: (N, K, h, w) float32, zero or more.
@@ -109,55 +96,6 @@ def over_images(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
         width: of the images in pixels.
 
     Returns:
-        (N, K, height, width) float32, bilinear, each divided by its largest value; one that is zero stays zero.
+        (N, K, height, width) float32, bilinear, on the maps' own scale: that of several tiles of an image is one.
     """
-    resized = _resize(maps, (height, width))
-    most = resized.amax(dim=(2, 3), keepdim=True)
-    return resized / torch.where(most > 0, most, torch.ones_like(most))
-
-
-def _resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-def pointing(maps: np.ndarray, masks: np.ndarray) -> Pointing:
-    """How much of each map lies on a mask: the protein's signal, or the compartment that a class names.
-
-    Args:
-        maps: (..., H, W), zero or more, of the masks' size.
-        masks: (..., H, W) bool, of a shape that goes together with that of `maps`.
-
-    Returns:
-        The shares, in the shape of both without the last two axes.
-
-    Raises:
-        ValueError: a map has a value below zero, or height and width differ.
-    """
-    maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
-    if maps.shape[-2:] != masks.shape[-2:]:
-        raise ValueError(f"maps are {maps.shape[-2:]}, masks {masks.shape[-2:]}: bring maps to the masks' size first")
-    if (maps < 0).any():
-        raise ValueError("maps have values below zero: attention has none")
-    total = maps.sum(axis=(-2, -1))
-    on = (maps * masks).sum(axis=(-2, -1))
-    total, on, by_chance = np.broadcast_arrays(total, on, masks.mean(axis=(-2, -1)))
-    return Pointing(np.divide(on, total, out=np.full(on.shape, np.nan), where=total > 0), by_chance)
-
-
-def overlay(image: np.ndarray, heat: np.ndarray, most: float = 0.7) -> np.ndarray:
-    """A map over a grey image, from black over red and yellow to white where the network looks most.
-
-    Args:
-        image: (H, W) of any real type, drawn from its 1st to its 99.8th percentile.
-        heat: (H, W) from 0 to 1.
-        most: how much the map hides of the image where it is 1.
-
-    Returns:
-        (H, W, 3) uint8, red, green and blue.
-    """
-    low, high = np.percentile(image, (1, 99.8))
-    grey = np.clip((np.asarray(image, np.float64) - low) / max(high - low, np.finfo(float).tiny), 0, 1)
-    heat = np.clip(np.asarray(heat, np.float64), 0, 1)
-    colours = np.clip(heat[..., None] * 3 - np.arange(3), 0, 1)
-    weight = (most * heat)[..., None]
-    return np.rint(255 * (grey[..., None] * (1 - weight) + colours * weight)).astype(np.uint8)
+    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)

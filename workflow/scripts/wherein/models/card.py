@@ -37,7 +37,7 @@ those of the release as they were when the table was written.{permuted}
 {config}
 ```
 
-## How right it is
+## Validation
 Scores on the unseen genes, with intervals, are in `results/evaluation/{model}/` and on the model's page of the report.
 The validation score above is too good: the epoch was chosen by it.
 

@@ -105,11 +105,7 @@ def evaluate_model(
         parts = {"field": by_field} if level == "field" else {"cell": scored, "field": by_field}
         catalog = tables.current_fields(fields)
         judged = {name: scorable(part, catalog) for name, part in parts.items()}
-        # of cells there are too many to rank them anew for every draw
-        sure = {
-            name: class_intervals(part, evaluation["draws"], evaluation["seed"], ranked=name == "field")
-            for name, part in judged.items()
-        }
+        sure = {name: class_intervals(part, evaluation["draws"], evaluation["seed"]) for name, part in judged.items()}
         frame = [class_table(part, words, name).assign(**sure[name].classes) for name, part in parts.items()]
         tables.write_tsv(classes, pd.concat(frame, ignore_index=True), CLASS_COLUMNS)
         result = {**overall(scored), "intervals": sure[level].means}

@@ -26,6 +26,14 @@ from wherein.summary import stage_summary
 
 FORMAT = "0.5.4"
 
+ZOO = "https://bioimage.io"
+
+CITATION = Path(__file__).resolve().parents[4] / "CITATION.cff"
+"""Who wrote the workflow, and the papers that its networks come from."""
+
+DESCRIBED = 128
+"""Most characters that the format allows in the description of an input."""
+
 TOLERANCE = 1e-4
 """How far what the package says may lie from what the network says."""
 
@@ -46,13 +54,14 @@ class Answer(nn.Module):
         return torch.sigmoid(logits), vector
 
 
-def export_model(model: str, weights: str, card: str, package: str, summary: str) -> None:
+def export_model(model: str, weights: str, card: str, settings: Mapping[str, Any], package: str, summary: str) -> None:
     """Write the package of one model.
 
     Args:
         model: the model's name.
         weights: the trained network.
         card: its card.
+        settings: the section `package` of the configuration.
         package: zip to write.
         summary: the job's summary.
 
@@ -61,20 +70,21 @@ def export_model(model: str, weights: str, card: str, package: str, summary: str
     """
     with stage_summary(summary, "export_model", model, ("numpy", "torch")) as report:
         network, about = load_trained(weights)
-        files = contents(network, about, Path(card).read_text())
+        files = contents(network, about, Path(card).read_text(), settings)
         with atomic_path(package) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(zipfile.ZipInfo(name, WRITTEN), content, zipfile.ZIP_DEFLATED)
         report.counts = {"in": len(files), "kept": len(files)}
 
 
-def contents(network: nn.Module, about: Mapping[str, Any], card: str) -> dict[str, bytes]:
+def contents(network: nn.Module, about: Mapping[str, Any], card: str, settings: Mapping[str, Any]) -> dict[str, bytes]:
     """Files of a package, by name.
 
     Args:
         network: in evaluation mode, on the processor.
         about: what is known of it (`wherein.models.trained.KEYS`).
         card: Markdown.
+        settings: the section `package` of the configuration.
 
     Raises:
         ValueError: the network predicts no location.
@@ -102,7 +112,8 @@ def contents(network: nn.Module, about: Mapping[str, Any], card: str) -> dict[st
         "test_probabilities.npy": _npy(probabilities),
         "test_vector.npy": _npy(vector),
     }
-    described = description(about, {name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    described = description(about, settings, sums)
     return {"rdf.yaml": yaml.safe_dump(described, sort_keys=False, allow_unicode=True).encode(), **files}
 
 
@@ -119,11 +130,37 @@ def check(script: bytes, images: Tensor, probabilities: Tensor, vector: Tensor) 
         raise RuntimeError(f"the exported weights are {away:.2g} away from the network; {TOLERANCE:g} is allowed")
 
 
-def description(about: Mapping[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
+def credits_of(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Who made a model, and what to cite.
+
+    Args:
+        source: of the network, as the registry names its papers.
+        settings: the section `package` of the configuration.
+
+    Returns:
+        `authors` (of the configuration, else of CITATION.cff), `cite` (the workflow's papers among the network's; of a
+        network of none of them the workflow), and `license` where one is configured.
+    """
+    known = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
+    papers = []
+    for paper in known["references"]:
+        if f"{paper['authors'][0]['family-names']} et al. {paper['year']}" in source:
+            where = {"doi": paper["doi"]} if "doi" in paper else {"url": paper["url"]}
+            papers.append({"text": f"{paper['title']}. {paper['journal']} {paper['year']}", **where})
+    if not papers:
+        # the format wants a paper; `source` says in words what the network is
+        papers.append({"text": f"{known['title']}; network: {source}", "url": ZOO})
+    authors = settings["authors"] or [{"name": author["name"]} for author in known["authors"]]
+    licence = {"license": settings["license"]} if settings["license"] else {}
+    return {"authors": [dict(author) for author in authors], "cite": papers, **licence}
+
+
+def description(about: Mapping[str, Any], settings: Mapping[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
     """Content of rdf.yaml.
 
     Args:
         about: what is known of the network.
+        settings: the section `package` of the configuration.
         sums: sha256 of the files, by name.
     """
     network, side = NETWORKS[about["kind"]], about["side_px"]
@@ -138,18 +175,16 @@ def description(about: Mapping[str, Any], sums: Mapping[str, str]) -> dict[str, 
         "format_version": FORMAT,
         "name": f"{about['model']} ({about['kind']})"[:128],
         "description": f"Tells protein locations ({about['vocabulary']}) from images of {about['level']}s.",
-        "authors": [{"name": "the people who ran wherein"}],
-        "cite": [{"text": network.source, "url": "https://bioimage.io"}],
+        **credits_of(network.source, settings),
         "documentation": "README.md",
         "tags": ["classification", "protein-localization", "fluorescence-light-microscopy", about["kind"]],
         "attachments": [file("classes.tsv")],
         "inputs": [
             {
                 "id": "image",
-                "description": (
-                    f"{', '.join(about['inputs'])}; {grid_words(about)}; intensities brought to a scale beforehand by "
-                    f"`{about['normalization']}`, as README.md says"
-                ),
+                "description": f"{grid_words(about)}; intensities by `{about['normalization']}` (README.md)"[
+                    :DESCRIBED
+                ],
                 "axes": [batch, {"type": "channel", "channel_names": list(about["inputs"])}, *space],
                 "data": {"type": "float32"},
                 "test_tensor": file("test_input.npy"),

@@ -103,15 +103,13 @@ class Sure(NamedTuple):
     means: dict[str, list[float] | None]
 
 
-def class_intervals(fields: Fields, draws: int, seed: int, ranked: bool) -> Sure:
+def class_intervals(fields: Fields, draws: int, seed: int) -> Sure:
     """Intervals of every class's measures and of their means, 95 % of the draws of genes.
 
     Args:
         fields: what is scored.
         draws: number of draws.
         seed: of the draws.
-        ranked: whether AUC and average precision, too: they take time for each unit and draw.
-
     """
     chosen = bootstrap.draw_clusters(fields.units["cluster"].to_numpy(str), draws, seed)
     found = bootstrap.resampled_counts(fields.truth, fields.predicted, chosen)
@@ -119,11 +117,10 @@ def class_intervals(fields: Fields, draws: int, seed: int, ranked: bool) -> Sure
     absent = ~np.isfinite(found["recall"])
     points = classification.class_scores(fields.truth, fields.predicted)[[*COUNTED]].to_dict("series")
     macro = classification.macro_scores(fields.truth, fields.predicted)
-    if ranked:
-        found |= bootstrap.resampled_ranks(fields.truth, fields.probabilities, chosen, fields.folds)
-        points["auc"] = classification.auc(fields.truth, fields.probabilities, fields.folds)
-        points["average_precision"] = classification.average_precision(fields.truth, fields.probabilities, fields.folds)
-        macro |= {name: _mean(points[name]) for name in RANKED}
+    found |= bootstrap.resampled_ranks(fields.truth, fields.probabilities, chosen, fields.folds)
+    points["auc"] = classification.auc(fields.truth, fields.probabilities, fields.folds)
+    points["average_precision"] = classification.average_precision(fields.truth, fields.probabilities, fields.folds)
+    macro |= {name: _mean(points[name]) for name in RANKED}
     table = pd.DataFrame(np.nan, index=range(fields.truth.shape[1]), columns=INTERVALS)
     means = {"micro_f1": ends(micro, classification.micro_f1(fields.truth, fields.predicted))}
     for name, values in found.items():

@@ -97,11 +97,41 @@ def cell_locations(spec: FieldSpec, differs: np.ndarray) -> list[list[str]]:
     return [list(other if cell else usual) for cell in differs[1:]]
 
 
+def place_shares(spec: FieldSpec, differs: np.ndarray) -> dict[str, np.ndarray]:
+    """How much of each cell's protein is at each place.
+
+    Args:
+        spec: the field.
+        differs: (n + 1,) bool, cells that differ from the others.
+
+    Returns:
+        place -> (n + 1,) float64; in each cell they add up to 1.
+    """
+    shares: dict[str, np.ndarray] = {}
+    usual = dict(zip(spec.locations, spec.location_weights, strict=True))
+    if spec.control or not usual:
+        usual = {NEGATIVE: 1.0}
+    other = {place: 1 / len(spec.variable_locations) for place in spec.variable_locations}
+    for cells, places in ((~differs, usual), (differs, other if spec.variable_kind == "spatial" else usual)):
+        for place, share in places.items():
+            shares.setdefault(place, np.zeros(len(differs)))[cells] += share
+    return shares
+
+
 def place_map(anatomy: Anatomy, spec: FieldSpec, location: str) -> np.ndarray:
     """(H, W) float32 density of the protein at one place, a mean of 1 in every cell.
 
     What the structure does not hold, or could hold only by being brighter than BRIGHTEST, is diffuse.
     """
+    structure = structure_map(anatomy, spec, location)
+    haze = unspecific(anatomy, stream(spec.seed, UNSPECIFIC, 0))
+    rest = 0.6 * diffuse(anatomy) + 0.4 * haze
+    missing = 1 - anatomy.cell_sums(structure) / anatomy.area_px
+    return structure + to_mean_one(anatomy, rest, np.maximum(missing, 0))
+
+
+def structure_map(anatomy: Anatomy, spec: FieldSpec, location: str) -> np.ndarray:
+    """(H, W) float32 density of the protein in the structure of one place, without what is diffuse."""
     number = list(PLACES).index(location)
     traits = Traits.draw(stream(spec.gene_seed, PROTEIN, _PLACES, number))
     labelling = Labelling.draw(spec.reagent_seed)
@@ -110,11 +140,7 @@ def place_map(anatomy: Anatomy, spec: FieldSpec, location: str) -> np.ndarray:
     ones = np.ones(len(anatomy.cells) + 1)
     structure = PLACES[location].draw(anatomy, traits, stream(spec.seed, PROTEIN, _PLACES, number))
     structure = blur(structure.astype(np.float32), labelling.spread_um / anatomy.px) * anatomy.seen
-    structure = _tamed(anatomy, to_mean_one(anatomy, structure, share * ones))
-    haze = unspecific(anatomy, stream(spec.seed, UNSPECIFIC, 0))
-    rest = 0.6 * diffuse(anatomy) + 0.4 * haze
-    missing = 1 - anatomy.cell_sums(structure) / anatomy.area_px
-    return structure + to_mean_one(anatomy, rest, np.maximum(missing, 0))
+    return _tamed(anatomy, to_mean_one(anatomy, structure, share * ones))
 
 
 def _tamed(anatomy: Anatomy, structure: np.ndarray) -> np.ndarray:
@@ -166,14 +192,7 @@ def draw_protein(anatomy: Anatomy, spec: FieldSpec) -> tuple[np.ndarray, list[li
     """
     differs = draw_differing(spec, len(anatomy.cells))
     level = levels(spec, anatomy.cells.cycle, differs)
-    shares: dict[str, np.ndarray] = {}
-    usual = dict(zip(spec.locations, spec.location_weights, strict=True))
-    if spec.control or not usual:
-        usual = {NEGATIVE: 1.0}
-    other = {place: 1 / len(spec.variable_locations) for place in spec.variable_locations}
-    for cells, places in ((~differs, usual), (differs, other if spec.variable_kind == "spatial" else usual)):
-        for place, share in places.items():
-            shares.setdefault(place, np.zeros(len(level)))[cells] += share
+    shares = place_shares(spec, differs)
     image = np.zeros(anatomy.shape, np.float32)
     for place, share in shares.items():
         if place == NEGATIVE:

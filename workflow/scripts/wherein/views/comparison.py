@@ -14,8 +14,10 @@ from wherein.analysis.compare import (
     LABEL_COLUMNS,
     MODEL_COLUMNS,
     PAIR_COLUMNS,
+    TEST_COLUMNS,
     Evaluated,
     class_table,
+    group_test_table,
     label_table,
     model_table,
     pair_table,
@@ -27,6 +29,7 @@ from wherein.models.statistics import read_fields
 from wherein.summary import stage_summary
 from wherein.views.comparison_figures import (
     draw_classes_of_models,
+    draw_input_sizes,
     draw_labels,
     draw_precision_recall,
     draw_scores,
@@ -47,12 +50,12 @@ def compare_models(
 
     Args:
         inputs: `fields`, `split`, and for each model, in the same order, `scores`, `groups`, `scored`, `predictions`,
-            `breakdown`, `leaks`; `embed` and `train`, summaries of jobs.
+            `breakdown`, `leaks`, `tests`; `embed` and `train`, summaries of jobs.
         models: the section `models` of the configuration.
         evaluation: `vocabulary`, `controls`, `draws`, `seed`.
         settings: the section `report` of the configuration.
-        outputs: tables `models`, `pairs`, `classes`, `labels`, and PNGs `scores`, `precision_recall`,
-            `classes_figure`, `training_counts`, `speed`, `labels_figure`.
+        outputs: tables `models`, `pairs`, `classes`, `tests`, `labels`, and PNGs `scores`, `precision_recall`,
+            `classes_figure`, `training_counts`, `speed`, `input_sizes`, `labels_figure`.
         summary: the job's summary.
     """
     with stage_summary(summary, "compare", "run", ("numpy", "scipy", "matplotlib")) as report:
@@ -65,18 +68,22 @@ def compare_models(
         found.sort(key=lambda model: order[model.name])
         pairs = pair_table(found, folds, evaluation["draws"], evaluation["seed"])
         classes = class_table(found)
+        tests = {Path(path).parent.name: read_groups(path) for path in several(inputs, "tests")}
+        tests = group_test_table({name: tests[name] for name in table["model"]}, table)
         words = vocabulary(evaluation["vocabulary"])
         truth, known = indicator(folds.assign(control=folds["control"].astype(bool)), words, evaluation["controls"])
         labels = label_table(truth[known], words)
         tables.write_tsv(outputs["models"], table, MODEL_COLUMNS)
         tables.write_tsv(outputs["pairs"], pairs, PAIR_COLUMNS)
         tables.write_tsv(outputs["classes"], classes, CLASS_COLUMNS)
+        tables.write_tsv(outputs["tests"], tests, TEST_COLUMNS)
         tables.write_tsv(outputs["labels"], labels, LABEL_COLUMNS)
         draw_scores(table, settings, outputs["scores"])
         draw_precision_recall(table, settings, outputs["precision_recall"])
         draw_classes_of_models(classes, list(table["model"]), settings, outputs["classes_figure"])
         draw_training_counts(classes, list(table["model"]), settings, outputs["training_counts"])
         draw_speed(table, settings, outputs["speed"])
+        draw_input_sizes(table, settings, outputs["input_sizes"])
         draw_labels(labels, words.name, settings, outputs["labels_figure"])
         report.counts = {"in": len(found), "kept": len(found)}
 
@@ -116,7 +123,7 @@ def read_models(inputs: Mapping[str, Any], models: Mapping[str, Any]) -> list[Ev
 
 
 def read_groups(path: str) -> pd.DataFrame:
-    """Read groups.tsv; `class` is null in the rows of means, `value` "" for all fields."""
+    """Read groups.tsv or tests.tsv; `class` is null in the rows of means, `value` "" for all fields."""
     table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype={"value": str, "class": str})
     return table.assign(value=table["value"].fillna(""))
 

@@ -1,10 +1,12 @@
 """Figures of all models side by side, named after the figures of the papers that they follow."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from wherein.views.style import (
@@ -189,40 +191,60 @@ def _draw_counts(axes: Axes, own: pd.DataFrame, name: str) -> None:
 
 
 def draw_speed(table: pd.DataFrame, settings: dict[str, Any], path: str) -> None:
-    """F1 against speed, parameters and input size (Rumetshofer et al. 2019, Table 6 and Fig. 8)."""
+    """F1 against speed and parameters (Rumetshofer et al. 2019, Table 6)."""
     panels = (
         ("fields_per_second", "fields a second, one job", "no job tells how long it took"),
         ("parameters", "parameters", "no model was trained here: those of others are not counted"),
-        ("input_px", "pixels of a field's longer side", "no model was trained on fields shrunk to a number of pixels"),
     )
-    known = table.dropna(subset=["f1"])
     with figure_file(path, 12.0, 4.4, settings["dpi"]) as figure:
         heading(
             figure,
             "What a score costs",
-            "Mean F1 with its interval. Left: how fast fields are described, reading and writing included. Right: "
-            "models of one kind at several input sizes are joined.",
+            "Mean F1 with its interval. Left: how fast fields are described, reading and writing included.",
         )
-        styles = class_styles(known["model"])
-        for axes, (column, label, missing) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
-            own = known.dropna(subset=[column])
-            if not len(own):
-                nothing_to_show(axes, missing)
-                continue
-            for row in own.to_dict("records"):
-                colour, shape = styles[row["model"]]
-                axes.plot([row[column]] * 2, [row["f1_low"], row["f1_high"]], color=colour, linewidth=1, alpha=0.6)
-                axes.scatter(row[column], row["f1"], color=colour, marker=shape, s=50, zorder=3)
-            logarithmic(axes)
-            if column == "input_px":
-                for _, same in own.sort_values(column).groupby("kind"):
-                    axes.plot(same[column], same["f1"], color=GREY, linewidth=0.8, zorder=1)
-            axes.set_ylim(0, 1)
-            axes.set_xlabel(label)
-            spread_labels(
-                axes, [(row[column], row["f1"], shortened(row["model"], 24)) for row in own.to_dict("records")], 30
-            )
-        figure.axes[0].set_ylabel("mean F1 over locations")
+        _draw_against(figure, table, panels)
+
+
+def draw_input_sizes(table: pd.DataFrame, settings: dict[str, Any], path: str) -> None:
+    """F1 against the size of what a network sees (Rumetshofer et al. 2019, Fig. 8)."""
+    missing = "no network was trained here"
+    panels = (
+        ("tile_px", "pixels of the image that the network sees at once", missing),
+        ("input_px", "pixels of a field's longer side", f"{missing} on fields shrunk to a number of pixels"),
+    )
+    with figure_file(path, 12.0, 4.4, settings["dpi"]) as figure:
+        heading(
+            figure,
+            "F1 against the size of the images",
+            "Mean F1 with its interval. Lines join networks that differ in nothing but the size of their images (keys "
+            "field_px, pixel_size_um, tile_px, batch); others differ in more than what this figure shows.",
+        )
+        for axes, column in zip(_draw_against(figure, table, panels), ("tile_px", "input_px"), strict=True):
+            known = table.dropna(subset=["f1", column]).sort_values(column)
+            for _, same in known.groupby("family"):
+                axes.plot(same[column], same["f1"], color=GREY, linewidth=1.2, zorder=1)
+
+
+def _draw_against(figure: Figure, table: pd.DataFrame, panels: Sequence[tuple[str, str, str]]) -> list[Axes]:
+    """F1 of all models against some columns, one panel each: column, label, and what to say where nothing is known."""
+    known = table.dropna(subset=["f1"])
+    styles = class_styles(known["model"])
+    grid = list(figure.subplots(1, len(panels), sharey=True))
+    for axes, (column, label, missing) in zip(grid, panels, strict=True):
+        own = known.dropna(subset=[column]).to_dict("records")
+        if not own:
+            nothing_to_show(axes, missing)
+            continue
+        for row in own:
+            colour, shape = styles[row["model"]]
+            axes.plot([row[column]] * 2, [row["f1_low"], row["f1_high"]], color=colour, linewidth=1, alpha=0.6)
+            axes.scatter(row[column], row["f1"], color=colour, marker=shape, s=50, zorder=3)
+        logarithmic(axes)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel(label)
+        spread_labels(axes, [(row[column], row["f1"], shortened(row["model"], 24)) for row in own], 30)
+    grid[0].set_ylabel("mean F1 over locations")
+    return grid
 
 
 def draw_labels(labels: pd.DataFrame, vocabulary: str, settings: dict[str, Any], path: str) -> None:

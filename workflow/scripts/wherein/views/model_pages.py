@@ -15,11 +15,14 @@ from wherein.models.learned import SINGLE_TARGET
 from wherein.models.scored import KEY
 from wherein.models.statistics import Fields, read_fields
 from wherein.readers import UnreadableImage
+from wherein.views.attention import draw_attention
 from wherein.views.comparison import read_groups
 from wherein.views.composites import composite, contrast, reduced
 from wherein.views.examples import FieldImages
 from wherein.views.pages import UNKNOWN_HERE
 from wherein.views.site_tables import ModelTables, paths_of
+from wherein.views.training_figures import KINDS as TRAINED_KINDS
+from wherein.views.training_figures import read_pointing
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,8 @@ COMPARISON_FIGURES = (
     ("models_precision_recall", "Mean precision against mean recall of all models"),
     ("models_classes", "F1 of each location by each model"),
     ("models_training_counts", "F1 against the number of training fields"),
-    ("models_speed", "F1 against speed, parameters and input size"),
+    ("models_speed", "F1 against speed and parameters"),
+    ("models_input_sizes", "F1 against the size of the images"),
     ("labels", "Locations of a field, frequency of each, and which stand together"),
 )
 
@@ -50,16 +54,20 @@ MODEL_FIGURES = (
     ("leaks", "What the vectors know of samples, antibodies and plates"),
 )
 
+TRAINED_FIGURES = (("history", "Losses, validation score and learning rate of each epoch"),)
+"""Those of networks that were trained here."""
+
 
 def comparison(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What the page of all models shows.
 
     Args:
-        inputs: `models_table`, `models_pairs`, `leaks`.
+        inputs: `models_table`, `models_pairs`, `models_tests`, `leaks`.
 
     Returns:
         `rows` (one a model), `vocabularies` (for each, `names` and a matrix of `pairs`), `changes` (what a model
-        corrects and breaks of another), `alarms` (model, sentences), `figures`.
+        corrects and breaks of another), `tests` (one location against several, of each model and over all),
+        `n_tests` (that q is corrected for), `alarms` (model, sentences), `figures`.
     """
     rows = records(pd.read_csv(inputs["models_table"], sep="\t"))
     pairs = pd.read_csv(inputs["models_pairs"], sep="\t")
@@ -74,11 +82,14 @@ def comparison(inputs: Mapping[str, Any]) -> dict[str, Any]:
     place = {name: number for number, name in enumerate(order)}
     # the better of two is told against the worse
     changes = [row for row in found.values() if place[row["model"]] < place[row["other"]]]
+    tests = pd.read_csv(inputs["models_tests"], sep="\t", dtype={"value": str})
     alarms = {Path(path).parent.name: read_json(path)["alarms"] for path in paths_of(dict(inputs), "leaks")}
     return {
         "rows": rows,
         "vocabularies": vocabularies,
         "changes": changes,
+        "tests": records(tests[tests["group"] == "locations"]),
+        "n_tests": int(tests["q"].notna().sum()),
         "alarms": [{"model": name, "text": text} for name in order for text in alarms.get(name, [])],
         "figures": COMPARISON_FIGURES,
     }
@@ -94,8 +105,8 @@ def model_pages(
     """What the page of each model shows; the pictures of its gallery are drawn.
 
     Args:
-        inputs: for each model `breakdown`, `leaks`, `neighbours`, `judges`, `annotated`, `scored`, `groups`; `cards`
-            of those that were trained here.
+        inputs: for each model `breakdown`, `leaks`, `neighbours`, `judges`, `annotated`, `scored`, `groups`; `cards`,
+            `maps` and `shares` of those that were trained here.
         models: the models, in the order of the inputs.
         images: where the pixels come from.
         folder: of the pages.
@@ -105,7 +116,7 @@ def model_pages(
         For each model `name`, `page` and what the template names.
     """
     rest = dict(inputs)
-    names = ("breakdown", "leaks", "neighbours", "judges", "annotated", "scored", "groups", "cards")
+    names = ("breakdown", "leaks", "neighbours", "judges", "annotated", "scored", "groups", "cards", "maps", "shares")
     paths = {name: {Path(path).parent.name: path for path in paths_of(rest, name)} for name in names}
     told = []
     (folder / "gallery").mkdir()
@@ -130,11 +141,38 @@ def model_pages(
                 "judges": records(pd.read_csv(own["judges"], sep="\t")),
                 "gallery": draw_gallery(chosen, images, folder / "gallery", model.name, settings),
                 "card": Path(own["cards"]).read_text(encoding="utf-8") if own["cards"] else None,
-                "figures": MODEL_FIGURES,
+                "figures": (*MODEL_FIGURES, *(TRAINED_FIGURES if own["cards"] and own["maps"] else ())),
+                "attention": attention(own, folder / "gallery", model.name, settings),
                 "sample_share": sample_share(own["neighbours"]) if learns_reagents(model.settings) else None,
             }
         )
     return told
+
+
+def attention(
+    own: Mapping[str, str | None], folder: Path, model: str, settings: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What a page tells of where a network looks; the maps are drawn.
+
+    Args:
+        own: `maps` (attention.npz) and `shares` (pointing.tsv); None for a model without maps.
+        folder: where pictures go.
+        model: name of the model.
+        settings: the section `report` of the configuration.
+
+    Returns:
+        `means` (rows of pointing.tsv over all classes, `kind` in words), `classes` (`draw_attention`), `kinds`;
+        None for a model without maps.
+    """
+    if not own["maps"] or not own["shares"]:
+        return None
+    table = read_pointing(own["shares"])
+    means = records(table[table["class"] == ""])
+    return {
+        "means": [{**row, "kind": TRAINED_KINDS[row["kind"]]} for row in means],
+        "classes": draw_attention(own["maps"], folder, model, settings),
+        "kinds": TRAINED_KINDS,
+    }
 
 
 def learns_reagents(settings: Mapping[str, Any]) -> bool:

@@ -28,6 +28,7 @@ STAGE_NAMES = {
     "evaluate": "evaluation",
     "break_down": "scores broken down",
     "probe_leaks": "leak and batch probes",
+    "attend": "attention maps",
     "compare": "comparison of models",
     "enrich": "enrichment",
     "prerank": "enrichment of rankings",
