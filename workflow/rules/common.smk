@@ -519,6 +519,21 @@ def gpus_of(wildcards):
     return 1 if network and config["device"] != "cpu" else 0
 
 
+def training_gpus(wildcards):
+    """A resource: one GPU for each process of a training, unless the configuration keeps networks on the processor."""
+    return config["models"][wildcards.model]["training"]["processes"] if config["device"] != "cpu" else 0
+
+
+def training_threads(wildcards):
+    """Threads of a training: each of its processes decodes images."""
+    return 8 * config["models"][wildcards.model]["training"]["processes"]
+
+
+def training_memory(wildcards, attempt):
+    """A resource: megabytes of memory of all processes of a training, more when tried again."""
+    return mb(12000)(wildcards, attempt) * config["models"][wildcards.model]["training"]["processes"]
+
+
 def decoders_of(wildcards):
     """Threads of a job that predicts: a GPU waits for images unless several processes decode them."""
     return 4 if gpus_of(wildcards) else 1

@@ -81,11 +81,11 @@ rule train:
         model=learned_models(),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: training_threads
     resources:
-        mem_mb=mb(12000),
+        mem_mb=training_memory,
         runtime=2880,
-        gpu=gpus_of,
+        gpu=training_gpus,
     params:
         settings=model_training,
         state="results/models/{model}/state",

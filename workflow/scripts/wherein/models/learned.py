@@ -29,7 +29,7 @@ SINGLE_TARGET = ("arcface", "cross_entropy")
 """Losses of exactly one class a unit."""
 
 
-UNRELATED = ("checkpoint_minutes",)
+UNRELATED = ("checkpoint_minutes", "processes", "launcher")
 """Keys of `training` that change nothing of what a training gives."""
 
 
