@@ -10,14 +10,13 @@ import pytest
 import torch
 from fake_feed import DrawnFeed, SmallNetwork, settings
 from torch import nn
-from wherein.models.training import imbalance
+from wherein.models.training import imbalance, signals
 from wherein.models.training.checkpoint import WrongStateError, load_checkpoint, save_checkpoint, training_digest
 from wherein.models.training.ema import RunningMean, kept_share
 from wherein.models.training.history import HISTORY, write_history
 from wherein.models.training.memory import out_of_memory, peak_mb
 from wherein.models.training.optimizers import add_penalties, clip, make_optimizer, penalized_parameters
 from wherein.models.training.schedules import Schedule
-from wherein.models.training import signals
 from wherein.models.training.signals import TRY_AGAIN, Interrupted, StopSignals
 from wherein.models.training.stream import Watched
 

@@ -26,6 +26,7 @@ from wherein.models.learned import (
     is_learned,
     networks_of,
     predicts,
+    search_settings,
     table_settings,
     training_settings,
 )
@@ -391,6 +392,12 @@ def start_of(wildcards):
     return config["models"][wildcards.model]["training"]["start"] or []
 
 
+def policy_of(wildcards):
+    """An input: the policy of augmentation that the job's training takes, if it was searched for."""
+    policy = config["models"][wildcards.model]["training"]["augmentation"].get("policy")
+    return policy["file"] if policy and policy["file"] else []
+
+
 def model_table(wildcards):
     """A parameter: what the training table of the job's model depends on."""
     return table_settings(config["models"][wildcards.model])
@@ -399,6 +406,16 @@ def model_table(wildcards):
 def model_training(wildcards):
     """A parameter: what the weights of the job's model depend on."""
     return training_settings(config["models"][wildcards.model])
+
+
+def model_search(wildcards):
+    """A parameter: what the search for a policy of the job's model depends on, beside its own settings."""
+    return search_settings(config["models"][wildcards.model])
+
+
+def policy_search(wildcards):
+    """A parameter: how a policy of augmentation is searched for the job's model."""
+    return config["models"][wildcards.model]["training"]["policy_search"]
 
 
 def model_inference(wildcards):

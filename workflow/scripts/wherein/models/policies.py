@@ -1,9 +1,9 @@
 """Policies of augmentation: which changes an image gets is drawn from a set of operations that leave labels true.
 
 A policy is either random (RandAugment, Cubuk et al. 2020: so many operations of one magnitude) or a list of
-sub-policies, each a sequence of operations with probability and magnitude (AutoAugment, Cubuk et al. 2019), that a search
-has found (`wherein.models.search_policy`). Turns by any angle and mirror images are true of cells; dropped or mixed
-channels and inverted intensities, which both papers' sets for photographs have in other forms, are not among them.
+sub-policies, each a sequence of operations with probability and magnitude (AutoAugment, Cubuk et al. 2019), that a
+search has found (`wherein.models.search_policy`). Operations of these papers that could make a label false are not among
+them: inverted, equalized or posterized intensities, and images cut or put together.
 """
 
 import json
@@ -91,9 +91,7 @@ class Policy:
         WrongPolicyError: an operation is unknown, or a number is out of bounds.
     """
 
-    def __init__(
-        self, steps: int, magnitude: float = 0.0, subpolicies: Sequence[Sequence[Step]] | None = None
-    ) -> None:
+    def __init__(self, steps: int, magnitude: float = 0.0, subpolicies: Sequence[Sequence[Step]] | None = None) -> None:
         for step in (step for subpolicy in subpolicies or () for step in subpolicy):
             if step.operation not in OPERATIONS or not (0 <= step.probability <= 1 and 0 <= step.magnitude <= 1):
                 raise WrongPolicyError(

@@ -105,7 +105,7 @@ def train_model(
         place = opened.enter_context(processes(choose_device(device)))
         about, parts = prepare(model, table, stores, settings)
         known = tables.read_metadata(table)
-        kept = Path(state) / digest([dict(settings), sha256_of(table)])
+        kept = Path(state) / digest([dict(settings), *map(sha256_of, [table, *files_of(settings)])])
         network = build(
             settings["kind"],
             len(about["inputs"]),
@@ -144,6 +144,13 @@ def train_model(
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # the state of a training under other settings may lie beside it
         kept.parent.rmdir()
+
+
+def files_of(settings: Mapping[str, Any]) -> list[str]:
+    """Files that a training reads because its settings name them: weights to start from, a policy of augmentation."""
+    training = settings["training"]
+    policy = training["augmentation"].get("policy") or {}
+    return [path for path in (training["start"], policy.get("file")) if path]
 
 
 def prepare(

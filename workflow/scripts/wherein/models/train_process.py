@@ -37,7 +37,7 @@ def take_place(environment: MutableMapping[str, str]) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its input does: whoever holds the other end is gone, and nobody reads what it does."""
+    """End this process as soon as its input does: whoever holds the other end is gone."""
     sys.stdin.buffer.read()
     os._exit(TRY_AGAIN)
 

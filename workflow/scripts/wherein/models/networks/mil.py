@@ -79,7 +79,9 @@ class ConvolutionalMIL(nn.Module):
     inputs = ("features.1",)
     outputs = ("instances", "noisy_and", "dense")
 
-    def __init__(self, roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT) -> None:
+    def __init__(
+        self, roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT
+    ) -> None:
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"network mil: head {head!r}; allowed are {', '.join(HEADS)}")
@@ -119,7 +121,9 @@ class ConvolutionalMIL(nn.Module):
         return torch.sigmoid(self.instances(self.dropout(self.features(images))))
 
 
-def build(roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT) -> ConvolutionalMIL:
+def build(
+    roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT
+) -> ConvolutionalMIL:
     """The network with random weights (He et al. 2015; its last layers Glorot and Bengio 2010).
 
     Args:

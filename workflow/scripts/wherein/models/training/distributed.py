@@ -1,4 +1,4 @@
-"""Several processes that train one network, one for each GPU, over one machine or more (`wherein.models.training.together`)."""
+"""Several processes that train one network, one for each GPU, on one machine or more: how they meet and exchange."""
 
 import os
 from collections.abc import Iterator
@@ -64,8 +64,8 @@ def processes(device: torch.device) -> Iterator[Place]:
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= found:
             raise RuntimeError(
-                f"process {local} of this machine has no GPU: torch finds {found}; set training.processes to that, or ask for "
-                "more GPUs"
+                f"process {local} of this machine has no GPU: torch finds {found}; set training.processes to that, or "
+                "ask for more GPUs"
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)

@@ -19,8 +19,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 ECHO_SECONDS = 10.0
-"""A signal within so many seconds of the first is the same word once more: schedulers send it to every process of a job,
-and the process that started others hands it on to them."""
+"""A signal within so many seconds of the first is the same word once more: schedulers send it to every process of a
+job, and the process that started others hands it on to them."""
 
 
 class Interrupted(SystemExit):
