@@ -2,8 +2,8 @@
 
 A policy is either random (RandAugment, Cubuk et al. 2020: so many operations of one magnitude) or a list of
 sub-policies, each a sequence of operations with probability and magnitude (AutoAugment, Cubuk et al. 2019), that a
-search has found (`wherein.models.search_policy`). Operations of these papers that could make a label false are not among
-them: inverted, equalized or posterized intensities, and images cut or put together.
+search has found (`wherein.models.search_policy`). Operations of these papers that could make a label false are not
+among them: inverted, equalized or posterized intensities, and images cut or put together.
 """
 
 import json

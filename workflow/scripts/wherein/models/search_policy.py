@@ -1,9 +1,9 @@
 """The search for a policy of augmentation: short trainings on part of the training rows, scored on others of them.
 
 Policies are drawn as AutoAugment's are (Cubuk et al. 2019, section 3: five sub-policies of two operations); which of
-them is best is found by successive halving (Jamieson and Talwalkar 2016): all are trained for a few epochs, the better part
-for longer, and so on. No policy at all is one of the candidates in every round. Rows that a network is chosen by or
-scored on take no part.
+them is best is found by successive halving (Jamieson and Talwalkar 2016): all are trained for a few epochs, the better
+part for longer, and so on. No policy at all is one of the candidates in every round. Rows that a network is chosen by
+or scored on take no part.
 """
 
 import csv

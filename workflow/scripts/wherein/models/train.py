@@ -150,7 +150,7 @@ def files_of(settings: Mapping[str, Any]) -> list[str]:
     """Files that a training reads because its settings name them: weights to start from, a policy of augmentation."""
     training = settings["training"]
     policy = training["augmentation"].get("policy") or {}
-    return [path for path in (training["start"], policy.get("file")) if path]
+    return [path for path in (training["start"], policy.get("file")) if path and Path(path).is_file()]
 
 
 def prepare(
