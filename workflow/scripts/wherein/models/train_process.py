@@ -8,7 +8,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, MutableMapping
@@ -38,7 +37,8 @@ def take_place(environment: MutableMapping[str, str]) -> None:
 
 def end_with_parent() -> None:
     """End this process as soon as its input does: whoever holds the other end is gone."""
-    sys.stdin.buffer.read()
+    # not sys.stdin: a thread that waits within it aborts an interpreter that ends
+    os.read(0, 1)
     os._exit(TRY_AGAIN)
 
 
