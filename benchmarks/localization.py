@@ -4,7 +4,7 @@ Draws the fields (once: a folder that is given is used again), then takes each n
 rules: training table, training, inference, thresholds, scores with intervals over genes. The baseline is the random
 forest on the features `classic` of whole fields, scored on the same genes. `--permuted` trains on labels exchanged
 between genes, which has to score as chance; `--confounded` draws fields whose plate tells the class; `--overfit 32` has
-each network learn so many fields by heart. Prints a table and, last, one JSON line.
+each network learn so many fields by heart, by the settings in BY_HEART. Prints a table and, last, one JSON line.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -39,17 +39,59 @@ from wherein.split import split_run  # noqa: E402
 LOG = logging.getLogger(__name__)
 
 
+class ByHeart(NamedTuple):
+    """How a network learns a few fields by heart in minutes on one core.
+
+    Attributes:
+        px: side of its images.
+        epochs: of the training.
+        learning_rate: highest.
+        options: of the network: what would keep it from learning by heart is off.
+    """
+
+    px: int
+    epochs: int
+    learning_rate: float
+    options: dict[str, Any] = {}
+
+
+BY_HEART = {
+    "gapnet-pl": ByHeart(128, 100, 0.002, {"dropout": 0}),
+    "densenet121": ByHeart(64, 40, 0.001, {"dropout": 0}),
+    "mcnn": ByHeart(128, 30, 0.0005),
+    "deeploc": ByHeart(64, 20, 0.0005),
+    "mil": ByHeart(128, 150, 0.001, {"dropout": [0, 0]}),
+    "fcn-seg": ByHeart(128, 150, 0.003),
+    "densenet121-large": ByHeart(64, 40, 0.001, {"dropout": 0}),
+    "inception-v3": ByHeart(96, 40, 0.001, {"dropout": 0}),
+    "multi-scale": ByHeart(150, 25, 0.001, {"dropout": 0}),
+    "resnet50": ByHeart(64, 40, 0.001),
+    "se-resnext50": ByHeart(64, 20, 0.001),
+    "efficientnet-b0": ByHeart(64, 60, 0.002),
+    "vit": ByHeart(48, 16, 0.0002),
+}
+"""For `--overfit`. Batches of 8, AdamW without decay, one cycle: all of them learn fewer than 1,000 steps."""
+
+ALONE = {"batch": 8, "schedule": "one_cycle", "weight_decay": 0, "validation_epochs": 10}
+
+
 def configured(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration of a run, with all defaults."""
     own = json.loads(options.training)
     models = {"classic": {"kind": "classic", "level": "field"}}
     for name in options.networks:
-        side = max(options.px - options.px % NETWORKS[name].multiple_of_px, NETWORKS[name].smallest_px)
-        training = {"epochs": options.epochs, "permuted": options.permuted, **own.get("all", {}), **own.get(name, {})}
+        heart = BY_HEART[name]
+        px = heart.px if options.overfit else options.px
+        side = max(px - px % NETWORKS[name].multiple_of_px, NETWORKS[name].smallest_px)
+        training = {"epochs": options.epochs, "permuted": options.permuted}
+        if options.overfit:
+            training |= {**ALONE, "epochs": heart.epochs, "learning_rate": heart.learning_rate}
+        training |= {**own.get("all", {}), **own.get(name, {})}
         models[name] = {
             "kind": name,
             "level": "field",
-            "field_px": options.px,
+            "options": heart.options if options.overfit else {},
+            "field_px": px,
             "tile_px": side,
             "normalization": "rumetshofer2019",
             "training": training,
@@ -222,14 +264,15 @@ class Run:
         stores = self.shrink(trained["grid"])
         table = self.table(model, settings)
         rows = tables.read_tables([table])
-        few = rows.sample(count, random_state=0).assign(part="train")
+        few = rows.sample(count, random_state=0)  # any part: nothing is scored here but what was learned.assign(part="train")
         twice = pd.concat([few, few.assign(part="validation")], ignore_index=True)
         small = self.path("training", f"{model}-{count}.parquet")
         tables.write_table(small, twice, schema(tables.read_metadata(table)["classes"]), tables.read_metadata(table))
         start = time.monotonic()
         self.train(f"{model}-{count}", small, stores, trained, threads)
         told = json.loads(Path(self.path("summary", "train", f"{model}-{count}.json")).read_text())
-        shown = {key: told[key] for key in ("parameters", "epochs", "best_epoch", "best_score", "images_per_second")}
+        shown = {"px": settings["tile_px"], "classes": int(few[tables.read_metadata(table)["classes"]].any().sum())}
+        shown |= {key: told[key] for key in ("parameters", "epochs", "best_epoch", "best_score", "images_per_second")}
         return {"model": model, **shown, "minutes": round((time.monotonic() - start) / 60, 1)}
 
     def score(self, model: str, table: str, threads: int) -> dict[str, Any]:
@@ -284,7 +327,10 @@ def main() -> None:
     run = Run(options.folder, configured(options))
     run.draw()
     if options.overfit:
-        found = [run.overfit(model, options.overfit, options.threads) for model in options.networks]
+        found = []
+        for model in options.networks:
+            found.append(run.overfit(model, options.overfit, options.threads))
+            print(json.dumps(found[-1]), flush=True)
         print(pd.DataFrame(found).to_string(index=False))
         print(json.dumps({"fields": options.overfit, **{row["model"]: row["best_score"] for row in found}}))
         return

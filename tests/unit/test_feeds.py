@@ -259,3 +259,17 @@ def test_nothing_to_see_needs_no_worker():
     source = UnitSource(units, ("protein",), 8, "field", None, False)
     with Pixels(units, source, TilePlan(units, 8, 4), "raw", CPU, 2) as pixels:
         assert list(pixels.batches(0, 0)) == []
+
+
+def test_a_policy_changes_a_batch_by_its_seed_epoch_and_number_alone(stored):
+    units, _ = stored
+    plain = [images for images, _ in feed(units, batch=3).batches(1, 0)]
+    settings = {"policy": {"kind": "random", "operations": 2, "magnitude": 0.6, "file": None}}
+    whole = [images for images, _ in feed(units, settings, batch=3).batches(1, 0)]
+    assert all(not torch.allclose(one, other) for one, other in zip(plain, whole, strict=True))
+    (later, _), *_ = feed(units, settings, batch=3).batches(1, 1)
+    assert torch.equal(later, whole[1])
+    for rank in range(2):
+        shared = [images for images, _ in feed(units, settings, share=(rank, 2), batch=3).batches(1, 0)]
+        for part, batch in zip(shared, whole, strict=True):
+            assert torch.allclose(part, batch[rank::2], atol=1e-5)

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from wherein.models.learned import (
     COMPETITION_ROLES,
+    SEARCHED,
     inference_settings,
     learned_from,
+    search_settings,
     table_settings,
     training_settings,
 )
@@ -46,6 +48,16 @@ def test_a_network_is_trained_with_a_section_alone():
         ({**NET, "training": {"test_fold": 1}}, "which is the test_fold"),
         ({**NET, "training": {"start": "nowhere.pt"}}, "there is no such file"),
         ({**NET, "training": {"distillation": {"teacher": "net"}}}, "allowed are none"),
+        (
+            {**NET, "training": {"augmentation": {"policy": {"kind": "searched"}}}},
+            "searched policy is read from a file",
+        ),
+        ({**NET, "training": {"augmentation": {"policy": {"file": "a.json"}}}}, "a random one has none"),
+        ({**NET, "training": {"augmentation": {"policy": {"kind": "searched", "file": "a.json"}}}}, "no such file"),
+        (
+            {**NET, "training": {"augmentation": {"policy": {"kind": "searched", "file": SEARCHED.format(model="x")}}}},
+            "policies are searched with 'net'",
+        ),
         ({**NET, "training": {"loss": {"guess": 1}}}, "unknown key 'guess'"),
         ({"kind": "ensemble", "level": "field", "members": ["a"]}, "allowed are two or more of none"),
         ({**NET, "inputs": ["nucleus", "reference"]}, "needs the role reference"),
@@ -91,12 +103,23 @@ def test_how_a_model_predicts_trains_nothing_anew():
     assert table_settings(longer) == table_settings(before)
     saved_often = checked(net={**NET, "training": {"checkpoint_minutes": 1}})["models"]["net"]
     assert training_settings(saved_often) == training_settings(before)
+    for own in ({"processes": 4}, {"launcher": "srun"}, {"policy_search": {"trials": 2}}):
+        assert training_settings(checked(net={**NET, "training": own})["models"]["net"]) == training_settings(before)
+
+
+def test_a_search_does_not_depend_on_the_policy_that_is_taken():
+    random = checked(net={**NET, "training": {"augmentation": {"flips": True, "policy": {}}}})["models"]["net"]
+    file = {"kind": "searched", "file": SEARCHED.format(model="net")}
+    searched = checked(net={**NET, "training": {"augmentation": {"flips": True, "policy": file}}})["models"]["net"]
+    assert search_settings(random) == search_settings(searched)
+    assert training_settings(random) != training_settings(searched)
 
 
 def test_neither_the_device_nor_a_curators_word_is_a_parameter_of_training():
     rules = (ROOT / "workflow/rules/train.smk").read_text()
-    table, train = (rules.split(f"rule {name}:")[1].split("\nrule ")[0] for name in ("training_table", "train"))
-    assert "device=" not in train
+    names = ("training_table", "train", "search_policy")
+    table, train, search = (rules.split(f"rule {name}:")[1].split("\nrule ")[0] for name in names)
+    assert "device=" not in train + search
     assert "relabelled" not in table
 
 

@@ -1,6 +1,7 @@
 """The rerun table: what runs again when something changes, each line a test on one finished run."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tifffile
+import torch
 import yaml
 from house import House
 from wherein.settings import check_config
@@ -221,6 +223,40 @@ class TestReruns:
         assert len(history) == 81
         assert weights.exists()
         assert not state.exists()
+
+    def test_two_processes_train_as_one_does(self, house):
+        sgd = {**NET["training"], "epochs": 3, "optimizer": "sgd", "learning_rate": 0.01}
+        net = {**NET, "options": {"dropout": 0}, "training": sgd}
+        models = {"one": net, "two": {**net, "training": {**sgd, "processes": 2}}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models, "device": "cpu"}))
+        folders = [house.folder / "results" / "models" / name for name in models]
+        house.snakemake(*ARGUMENTS, "--", *(f"results/models/{name}/weights.pt" for name in models))
+        assert "[1 of 2]" in (house.folder / "logs" / "train" / "two.log").read_text()
+        one, two = (torch.load(folder / "weights.pt", weights_only=True)["network"] for folder in folders)
+        assert all(torch.allclose(value, two[name], atol=2e-5) for name, value in one.items())
+        told = json.loads((house.folder / "results" / "summaries" / "train" / "two.json").read_text())
+        assert told["processes"] == 2
+        assert not (folders[1] / "state").exists()
+        # how many processes train changes nothing of what is trained
+        models["one"]["training"] = {**sgd, "processes": 2}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models, "device": "cpu"}))
+        assert house.planned(*ARGUMENTS, "--", "results/models/one/weights.pt") == {}
+
+    def test_a_policy_is_searched_for_where_a_training_takes_it(self, house):
+        training = {
+            **NET["training"],
+            "policy_search": {"trials": 1, "rounds": 1, "epochs": 1},
+            "augmentation": {"policy": {"kind": "searched", "file": "results/models/net/policy.json"}},
+        }
+        models = {"net": {**NET, "training": training}}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        house.snakemake(*ARGUMENTS, "--", "results/models/net/weights.pt")
+        folder = house.folder / "results" / "models" / "net"
+        assert len((folder / "policy_trials.tsv").read_text().splitlines()) == 3
+        assert len(json.loads((folder / "policy.json").read_text())["subpolicies"]) in (0, 5)
+        assert "policy.json" in (folder / "card.md").read_text()
+        assert not (folder / "search").exists()
+        assert house.planned(*ARGUMENTS, "--", "results/models/net/weights.pt") == {}
 
     def test_labels_changed(self, house, drawn):
         rows = [dict(row) for row in drawn[1][:8]]

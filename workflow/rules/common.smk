@@ -26,6 +26,7 @@ from wherein.models.learned import (
     is_learned,
     networks_of,
     predicts,
+    search_settings,
     table_settings,
     training_settings,
 )
@@ -445,6 +446,12 @@ def start_of(wildcards):
     return config["models"][wildcards.model]["training"]["start"] or []
 
 
+def policy_of(wildcards):
+    """An input: the policy of augmentation that the job's training takes, if it was searched for."""
+    policy = config["models"][wildcards.model]["training"]["augmentation"].get("policy")
+    return policy["file"] if policy and policy["file"] else []
+
+
 def model_table(wildcards):
     """A parameter: what the training table of the job's model depends on."""
     return table_settings(config["models"][wildcards.model])
@@ -453,6 +460,16 @@ def model_table(wildcards):
 def model_training(wildcards):
     """A parameter: what the weights of the job's model depend on."""
     return training_settings(config["models"][wildcards.model])
+
+
+def model_search(wildcards):
+    """A parameter: what the search for a policy of the job's model depends on, beside its own settings."""
+    return search_settings(config["models"][wildcards.model])
+
+
+def policy_search(wildcards):
+    """A parameter: how a policy of augmentation is searched for the job's model."""
+    return config["models"][wildcards.model]["training"]["policy_search"]
 
 
 def model_inference(wildcards):
@@ -614,6 +631,21 @@ def gpus_of(wildcards):
     """A resource: networks ask for one GPU, unless the configuration keeps them on the processor."""
     network = config["models"][wildcards.model]["kind"] not in ("classic", "ensemble", "published")
     return 1 if network and config["device"] != "cpu" else 0
+
+
+def training_gpus(wildcards):
+    """A resource: one GPU for each process of a training, unless the configuration keeps networks on the processor."""
+    return config["models"][wildcards.model]["training"]["processes"] if config["device"] != "cpu" else 0
+
+
+def training_threads(wildcards):
+    """Threads of a training: each of its processes decodes images."""
+    return 8 * config["models"][wildcards.model]["training"]["processes"]
+
+
+def training_memory(wildcards, attempt):
+    """A resource: megabytes of memory of all processes of a training, more when tried again."""
+    return mb(12000)(wildcards, attempt) * config["models"][wildcards.model]["training"]["processes"]
 
 
 def decoders_of(wildcards):

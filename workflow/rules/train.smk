@@ -61,12 +61,48 @@ rule training_table:
         "../scripts/training_table.py"
 
 
+rule search_policy:
+    input:
+        table=ancient("results/training/{model}.parquet"),
+        stores=ancient(learned_pixels),
+        teacher=ancient(teacher_predictions),
+        start=start_of,
+    output:
+        policy="results/models/{model}/policy.json",
+        trials="results/models/{model}/policy_trials.tsv",
+        summary="results/summaries/search_policy/{model}.json",
+    log:
+        "logs/train/search_policy/{model}.log",
+    benchmark:
+        "results/benchmark/search_policy/{model}.tsv"
+    wildcard_constraints:
+        model=learned_models(),
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        mem_mb=mb(12000),
+        runtime=2880,
+        gpu=gpus_of,
+    params:
+        settings=model_search,
+        search=policy_search,
+        state="results/models/{model}/search",
+        code=code_digest("search_policy"),
+        network_code=model_code,
+    message:
+        "Searching a policy of augmentation for {wildcards.model}"
+    script:
+        "../scripts/search_policy.py"
+
+
 rule train:
     input:
         table=ancient("results/training/{model}.parquet"),
         stores=ancient(learned_pixels),
         teacher=ancient(teacher_predictions),
         start=start_of,
+        policy=policy_of,
     output:
         weights="results/models/{model}/weights.pt",
         history="results/models/{model}/history.csv",
@@ -81,11 +117,11 @@ rule train:
         model=learned_models(),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: training_threads
     resources:
-        mem_mb=mb(12000),
+        mem_mb=training_memory,
         runtime=2880,
-        gpu=gpus_of,
+        gpu=training_gpus,
     params:
         settings=model_training,
         state="results/models/{model}/state",

@@ -5,18 +5,21 @@ from wherein.logs import open_log
 if __name__ == "__main__":
     open_log(snakemake.log[0])
 
-    from wherein.models.train import train_model
+    from wherein.models.training.together import train_together
 
-    train_model(
-        model=snakemake.wildcards.model,
-        table=snakemake.input.table,
-        stores=snakemake.input.stores,
-        teacher=snakemake.input.get("teacher") or [],
-        settings=snakemake.params.settings,
+    training = snakemake.config["models"][snakemake.wildcards.model]["training"]
+    train_together(
         # no parameters of the rule: neither another machine nor another time between saves trains anew
+        processes=training["processes"],
+        launcher=training["launcher"],
         device=snakemake.config["device"],
         threads=snakemake.threads,
-        checkpoint_minutes=snakemake.config["models"][snakemake.wildcards.model]["training"]["checkpoint_minutes"],
+        checkpoint_minutes=training["checkpoint_minutes"],
+        model=snakemake.wildcards.model,
+        table=snakemake.input.table,
+        stores=list(snakemake.input.stores),
+        teacher=list(snakemake.input.get("teacher") or []),
+        settings=snakemake.params.settings,
         state=snakemake.params.state,
         weights=snakemake.output.weights,
         history=snakemake.output.history,

@@ -247,7 +247,7 @@ class Job(NamedTuple):
         item: name of the weights or gene sets that it fetches, of the segmenter that it trains or of the grid that it
             shrinks fields to, or None.
         done: whether it need not run.
-        gpus: that it asks for.
+        gpus: 1 if it asks for any.
     """
 
     stage: str
@@ -319,7 +319,7 @@ def all_jobs(plan: Plan, root: str = ".", catalog: str = "results/catalog/fields
 
 
 def _gpus(stage: Stage, item: Mapping[str, str], plan: Plan) -> int:
-    """GPUs that a job asks for."""
+    """1 for a job that asks for GPUs, however many."""
     if stage.name in ("embed", "embed_network", "train", "attend"):
         return int(item["model"] in plan.gpu_models)
     if stage.name == "segment_beside":

@@ -14,6 +14,7 @@ from torch import Tensor
 from wherein.models.augmentation import Augmentation
 from wherein.models.feed import to_device
 from wherein.models.images import Units, UnitSource
+from wherein.models.policies import make_policy
 from wherein.models.training.imbalance import repeats
 from wherein.reading.batches import BatchReader
 from wherein.reading.normalization import normalize
@@ -218,7 +219,8 @@ class TrainingFeed:
         pixels: their images; its plan is a `Draw`.
         targets: (N, K) labels, (N, 2, K) labels and soft targets, or (N,) class numbers.
         classes: K.
-        augmentation: settings of `wherein.models.augmentation.Augmentation`.
+        augmentation: settings of `wherein.models.augmentation.Augmentation`, and `policy` for
+            `wherein.models.policies.make_policy`.
         seed: of the changes.
         share: number of this process, and of all processes.
     """
@@ -235,7 +237,8 @@ class TrainingFeed:
         self.classes = classes
         self._pixels, self._share, self._seed = pixels, share, seed
         self._targets = torch.from_numpy(targets)
-        self._augmentation = dict(augmentation)
+        self._augmentation = {key: value for key, value in augmentation.items() if key != "policy"}
+        self._policy = make_policy(augmentation.get("policy"))
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -245,11 +248,15 @@ class TrainingFeed:
         """Batches of an epoch from number `first` on."""
         rank, world = self._share
         for number, rows, images in self._pixels.batches(epoch, first):
-            seed = int(np.random.SeedSequence([self._seed, epoch, number]).generate_state(1)[0])
-            changes = Augmentation(self._augmentation, seed)
+            first, second = np.random.SeedSequence([self._seed, epoch, number]).generate_state(2).tolist()
+            changes, own = Augmentation(self._augmentation, first), slice(rank, None, world)
             # drawn for the units of all processes: how many there are changes nothing
-            drawn = changes.draw(len(self._pixels.plan.whole(epoch, number)), images.shape[1])
-            images, _ = changes.apply(images, drawn.of(slice(rank, None, world)))
+            count = len(self._pixels.plan.whole(epoch, number))
+            drawn = changes.draw(count, images.shape[1]).of(own)
+            if self._policy is not None:
+                chosen = self._policy.draw(count, images.shape[1], torch.Generator().manual_seed(second))
+                images, _ = self._policy.apply(images, chosen.of(own))
+            images, _ = changes.apply(images, drawn)
             yield images, self._targets[rows[:, 0]].to(self._pixels.device, non_blocking=True)
 
 

@@ -44,7 +44,8 @@ DENSE = ((224, 256), (256, 256), (256, 13))
 """Inputs and outputs of the fully connected layers; 224 = 32 + 64 + 128."""
 
 DROPOUT = 0.3
-"""Alpha dropout between the fully connected layers, in training only."""
+"""Alpha dropout between the fully connected layers, in training only (Rumetshofer et al. 2019, figure 3, and the
+released code)."""
 
 EMBEDDING = 256
 """Length of the vector before the last layer."""
@@ -76,13 +77,15 @@ class GapNet(nn.Module):
     Args:
         roles: channels of the images.
         classes: locations.
+        dropout: share of alpha dropout between the fully connected layers, in training only.
     """
 
     inputs = ("convolutions.0",)
     outputs = ("dense.2",)
 
-    def __init__(self, roles: int = len(INPUTS), classes: int = DENSE[-1][1]) -> None:
+    def __init__(self, roles: int = len(INPUTS), classes: int = DENSE[-1][1], dropout: float = DROPOUT) -> None:
         super().__init__()
+        self.dropout = dropout
         (_, first, step), *others = CONVOLUTIONS
         self.convolutions = nn.ModuleList(
             # a step of one pads one pixel on each side, which the convolution does itself without a copy
@@ -108,7 +111,7 @@ class GapNet(nn.Module):
                 taps.append(maps.mean(dim=(2, 3)))
         vector = torch.cat(taps, dim=1)
         for layer in self.dense[:-1]:
-            vector = functional.selu(layer(functional.alpha_dropout(vector, DROPOUT, self.training)))
+            vector = functional.selu(layer(functional.alpha_dropout(vector, self.dropout, self.training)))
         return vector, self.dense[-1](vector)
 
     def translate(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 Read when the workflow is parsed: imports nothing heavy.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ SINGLE_TARGET = ("arcface", "cross_entropy")
 """Losses of exactly one class a unit."""
 
 
-UNRELATED = ("checkpoint_minutes",)
+UNRELATED = ("checkpoint_minutes", "processes", "launcher", "policy_search")
 """Keys of `training` that change nothing of what a training gives."""
+
+
+SEARCHED = "results/models/{model}/policy.json"
+"""Where the policy of augmentation lies that was searched with a model of this run."""
 
 
 class LearnedError(ValueError):
@@ -58,6 +63,13 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     data = {key: settings[key] for key in DATA_KEYS} | {"normalization": name}
     training = {key: value for key, value in settings["training"].items() if key not in UNRELATED}
     return {**data, "grid": grid_of(settings).name, "training": training}
+
+
+def search_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the search for a model's policy of augmentation depends on: its training without a policy."""
+    own = training_settings(settings)
+    training = own["training"]
+    return {**own, "training": {**training, "augmentation": {**training["augmentation"], "policy": None}}}
 
 
 def inference_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +150,30 @@ def check_learned(name: str, models: Mapping[str, Any], folds: int) -> None:
         )
     if training["distillation"] is not None:
         _check_teacher(name, training["distillation"]["teacher"], models)
+    _check_policy(f"{here}.training.augmentation.policy", training, models)
+
+
+def _check_policy(key: str, training: Mapping[str, Any], models: Mapping[str, Any]) -> None:
+    policy = training["augmentation"].get("policy")
+    if policy is None:
+        return
+    if (policy["kind"] == "searched") != (policy["file"] is not None):
+        raise LearnedError(
+            f"configuration key '{key}.file': found {policy['file']!r} with the kind {policy['kind']!r}; a searched "
+            "policy is read from a file, results/models/NAME/policy.json for one that this run searches with the model "
+            "NAME; a random one has none"
+        )
+    searched = re.fullmatch(SEARCHED.format(model="(.+)"), policy["file"] or "")
+    if searched:
+        allowed = [name for name, model in models.items() if is_learned(model) and predicts(model)]
+        if searched[1] not in allowed:
+            raise LearnedError(
+                f"configuration key '{key}.file': found {policy['file']!r}; policies are searched with "
+                f"{', '.join(map(repr, allowed)) or 'no model of this run'}: networks that are trained here to tell "
+                "locations"
+            )
+    elif policy["file"] and not Path(policy["file"]).is_file():
+        raise LearnedError(f"configuration key '{key}.file': found {policy['file']!r}; there is no such file")
 
 
 def _check_teacher(name: str, teacher: str, models: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from wherein.models.networks.registry import NETWORKS
 from wherein.models.thresholds import threshold_table, write_thresholds
 from wherein.models.trained import save_trained
 from wherein.models.training import imbalance
-from wherein.models.training.distributed import Place, processes
+from wherein.models.training.distributed import Place, processes, share
 from wherein.models.training.history import write_history
 from wherein.models.training.trainer import Fitted, fit
 from wherein.models.training.validation import predict
@@ -74,6 +74,9 @@ def train_model(
 ) -> None:
     """Train one network, or go on with a training that was stopped.
 
+    Where several processes train together (`wherein.models.training.together`), each calls this with the same
+    arguments, and the first of them writes.
+
     Args:
         model: the model's name.
         table: its training table.
@@ -96,14 +99,13 @@ def train_model(
         SystemExit: told to stop; the state is saved.
     """
     torch.set_num_threads(threads)
-    with (
-        stage_summary(summary, "train", model, ("numpy", "torch", "monai")) as report,
-        processes(choose_device(device)) as place,
-        ExitStack() as opened,
-    ):
+    with ExitStack() as opened:
+        told = stage_summary(summary, "train", model, ("numpy", "torch", "monai"))
+        report = opened.enter_context(told) if share()[0] == 0 else Summary()
+        place = opened.enter_context(processes(choose_device(device)))
         about, parts = prepare(model, table, stores, settings)
         known = tables.read_metadata(table)
-        kept = Path(state) / digest([dict(settings), sha256_of(table)])
+        kept = Path(state) / digest([dict(settings), *map(sha256_of, [table, *files_of(settings)])])
         network = build(
             settings["kind"],
             len(about["inputs"]),
@@ -127,8 +129,12 @@ def train_model(
         )
         if not place.first:
             return
+        report.extra["processes"] = place.world
         save_trained(weights, fitted.network, about | {"parameters": parameters(fitted.network)})
         write_history(history, fitted.rows)
+        if validation is not None and place.world > 1:
+            # that of the training had this process's share alone
+            validation = _tile_feed(opened, parts[VALIDATION], settings, about, Place(0, 1, place.device))
         chosen = _thresholds(fitted, validation, parts, about, place.device, settings)
         write_thresholds(thresholds, chosen)
         facts = _facts(about, fitted, settings, known, describe(place.device))
@@ -138,6 +144,13 @@ def train_model(
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # the state of a training under other settings may lie beside it
         kept.parent.rmdir()
+
+
+def files_of(settings: Mapping[str, Any]) -> list[str]:
+    """Files that a training reads because its settings name them: weights to start from, a policy of augmentation."""
+    training = settings["training"]
+    policy = training["augmentation"].get("policy") or {}
+    return [path for path in (training["start"], policy.get("file")) if path and Path(path).is_file()]
 
 
 def prepare(

@@ -1,5 +1,7 @@
 """Convolutional multiple-instance learning (Kraus et al. 2016), as Rumetshofer et al. 2019 trained it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -71,12 +73,15 @@ class ConvolutionalMIL(nn.Module):
         classes: locations.
         size_px: height and width of the images.
         head: one of HEADS.
+        dropout: shares dropped before each of the 1 x 1 convolutions, in training only.
     """
 
     inputs = ("features.1",)
     outputs = ("instances", "noisy_and", "dense")
 
-    def __init__(self, roles: int, classes: int, size_px: int, head: str = HEADS[0]) -> None:
+    def __init__(
+        self, roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT
+    ) -> None:
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"network mil: head {head!r}; allowed are {', '.join(HEADS)}")
@@ -86,9 +91,9 @@ class ConvolutionalMIL(nn.Module):
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
             layers += [nn.MaxPool2d(3, 2, 1)] if number else []
             channels = width
-        layers += [nn.Dropout(DROPOUT[0]), nn.Conv2d(channels, INSTANCE, 1), nn.ReLU(inplace=True)]
+        layers += [nn.Dropout(dropout[0]), nn.Conv2d(channels, INSTANCE, 1), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(DROPOUT[1])
+        self.dropout = nn.Dropout(dropout[1])
         self.instances = nn.Conv2d(INSTANCE, classes, 1)
         self.noisy_and = NoisyAnd(classes)
         self.grid = max(size_px // SHRUNK, 1)
@@ -116,7 +121,9 @@ class ConvolutionalMIL(nn.Module):
         return torch.sigmoid(self.instances(self.dropout(self.features(images))))
 
 
-def build(roles: int, classes: int, size_px: int, head: str = HEADS[0]) -> ConvolutionalMIL:
+def build(
+    roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT
+) -> ConvolutionalMIL:
     """The network with random weights (He et al. 2015; its last layers Glorot and Bengio 2010).
 
     Args:
@@ -124,8 +131,9 @@ def build(roles: int, classes: int, size_px: int, head: str = HEADS[0]) -> Convo
         classes: locations.
         size_px: height and width of the images, which set the grid that the fully connected layer sees.
         head: what the logits come from: a fully connected layer over the map (`dense`), or `noisy-and`.
+        dropout: shares dropped before each of the two 1 x 1 convolutions in training.
 
     Raises:
         ValueError: there is no such head.
     """
-    return ConvolutionalMIL(roles, classes, size_px, head)
+    return ConvolutionalMIL(roles, classes, size_px, head, dropout)

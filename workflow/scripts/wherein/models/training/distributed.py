@@ -1,4 +1,4 @@
-"""Several processes that train one network, one for each GPU, over one machine or more: started by torchrun."""
+"""Several processes that train one network, one for each GPU, on one machine or more: how they meet and exchange."""
 
 import os
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def share() -> tuple[int, int]:
-    """Number of this process and how many there are, as torchrun says: (0, 1) without it.
+    """Number of this process and how many there are, as who started it says: (0, 1) where nobody does.
 
     Of each batch a process has the units number rank, rank + world, rank + 2 world and so on.
     """
@@ -45,7 +45,7 @@ def share() -> tuple[int, int]:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Place]:
-    """Meet the other processes, where torchrun started several.
+    """Meet the other processes, where there are several.
 
     Args:
         device: as chosen for one process; `cuda` becomes the GPU of this process.
@@ -64,8 +64,8 @@ def processes(device: torch.device) -> Iterator[Place]:
         local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local >= found:
             raise RuntimeError(
-                f"process {local} of this machine has no GPU: torch finds {found}; start as many processes as GPUs "
-                "(torchrun --nproc-per-node)"
+                f"process {local} of this machine has no GPU: torch finds {found}; set training.processes to that, or "
+                "ask for more GPUs"
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)

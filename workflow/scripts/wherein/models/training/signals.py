@@ -1,8 +1,10 @@
 """Being told to stop: a training saves its state and ends so that it is started again."""
 
 import logging
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,6 +18,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """SIGTERM is what Slurm, Snakemake and torchrun send before they kill, SIGUSR1 what `sbatch --signal` often is."""
 
 
+ECHO_SECONDS = 10.0
+"""A signal within so many seconds of the first is the same word once more: schedulers send it to every process of a
+job, and the process that started others hands it on to them."""
+
+
 class Interrupted(SystemExit):
     """A training was told to stop, and has saved its state: the exit code is TRY_AGAIN."""
 
@@ -24,7 +31,7 @@ class Interrupted(SystemExit):
 
 
 class StopSignals:
-    """While the block runs, SIGTERM and SIGUSR1 only leave word. The second of them does what it did before.
+    """While the block runs, SIGTERM and SIGUSR1 only leave word. A later one does what it did before.
 
     In a thread other than the main one, which gets no signals, nothing changes.
 
@@ -34,6 +41,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.asked = False
+        self._heard = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -47,9 +55,12 @@ class StopSignals:
         self._restore()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        LOG.warning("got %s: saving the state after this step, then ending", signal.Signals(number).name)
-        self.asked = True
-        self._restore()
+        if not self.asked:
+            LOG.warning("got %s: saving the state after this step, then ending", signal.Signals(number).name)
+            self.asked, self._heard = True, time.monotonic()
+        elif time.monotonic() - self._heard > ECHO_SECONDS:
+            self._restore()
+            os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -149,8 +149,8 @@ class Stepper:
         self.parts = min(2 * self.parts, images // self._least)
         if self._place.world > 1:
             raise BatchTooLargeError(
-                "a GPU ran out of memory, and the other processes wait for its gradients: start again (torchrun "
-                f"--max-restarts does it by itself), and each share of a batch goes in {self.parts} parts"
+                "a GPU ran out of memory, and the other processes wait for its gradients: start again, and each share "
+                f"of a batch goes in {self.parts} parts"
             )
         LOG.warning("out of memory: from now on a batch goes in %d parts, one after another", self.parts)
 

@@ -24,14 +24,12 @@ from wherein.models.training.schedules import Schedule
 from wherein.models.training.signals import Interrupted, StopSignals
 from wherein.models.training.step import BatchTooLargeError, Stepper, computes_bf16
 from wherein.models.training.stream import Watched
+from wherein.models.training.together import PARTS_WANTED
 from wherein.models.training.validation import Look, look
 
 LOG = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
-PARTS_WANTED = "parts"
-"""File in which a process of several that ran out of memory leaves word for the next start."""
-
 TELL_SECONDS = 30.0
 """Seconds between two lines of progress."""
 
