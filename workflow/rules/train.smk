@@ -66,11 +66,10 @@ rule train:
         table=ancient("results/training/{model}.parquet"),
         stores=ancient(learned_pixels),
         teacher=ancient(teacher_predictions),
-        start=start_of,
+        start=start_weights,
     output:
         weights="results/models/{model}/weights.pt",
         history="results/models/{model}/history.csv",
-        thresholds="results/models/{model}/thresholds.tsv",
         card="results/models/{model}/card.md",
         summary="results/summaries/train/{model}.json",
     log:

@@ -12,6 +12,7 @@ if __name__ == "__main__":
         table=snakemake.input.table,
         stores=snakemake.input.stores,
         teacher=snakemake.input.get("teacher") or [],
+        start=snakemake.input.get("start") or None,
         settings=snakemake.params.settings,
         # no parameters of the rule: neither another machine nor another time between saves trains anew
         device=snakemake.config["device"],
@@ -20,7 +21,6 @@ if __name__ == "__main__":
         state=snakemake.params.state,
         weights=snakemake.output.weights,
         history=snakemake.output.history,
-        thresholds=snakemake.output.thresholds,
         card=snakemake.output.card,
         summary=snakemake.output.summary,
     )
