@@ -235,7 +235,6 @@ class Run:
             state=self.path(*folder, "state"),
             weights=weights,
             history=self.path(*folder, "history.csv"),
-            thresholds=self.path(*folder, "thresholds.tsv"),
             card=self.path(*folder, "card.md"),
             summary=self.path("summary", "train", f"{model}.json"),
         )
@@ -277,13 +276,11 @@ class Run:
 
     def score(self, model: str, table: str, threads: int) -> dict[str, Any]:
         """Scores of a model on the test genes of a training table."""
-        learned = model != "classic"
         evaluate_model(
             model=model, fields=self.path("fields.parquet"), split=self.path("split.parquet"), qc=self.each("qc"),
             cells=self.each("cells"), embeddings=self.each("embeddings", model),
             predictions=self.each("predictions", model), truth=[], settings=self.config["models"][model],
             evaluation=self.config["evaluate"], relabelled=[], threads=threads, samples=None, training=[table],
-            thresholds=self.path("models", model, "thresholds.tsv") if learned else None,
             classes=self.path("evaluation", model, "classes.tsv"),
             scores=self.path("evaluation", model, "scores.json"),
             out_predictions=self.path("evaluation", model, "predictions.parquet"),

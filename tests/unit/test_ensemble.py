@@ -72,7 +72,8 @@ def write(folder, combine, n=60):
     paths = {"embeddings": [], "predictions": []}
     for member, strength in (("one", 2.0), ("two", 0.5)):
         sums = strength * (2 * truth - 1) + rng.normal(size=truth.shape)
-        metadata = {"dimensions": ["x", "y"], "roles": ["protein"], "normalization": "raw", "weights_sha256": member}
+        metadata = {"dimensions": ["x", "y"], "roles": ["protein"], "normalization": "raw", "weights_sha256": member,
+                    "parameters": 7}  # fmt: skip
         for what in paths:
             paths[what].append(str(folder / f"{member}-{what}.parquet"))
         tables.write_vectors(paths["embeddings"][-1], rows, rng.random((n, 2)), metadata)
@@ -81,7 +82,7 @@ def write(folder, combine, n=60):
         )
     fit_ensemble(
         "both", str(folder / "table.parquet"), paths["predictions"], {"members": ["one", "two"], "combine": combine},
-        str(folder / "combination.json"), str(folder / "thresholds.tsv"), str(folder / "card.md"),
+        str(folder / "combination.json"), str(folder / "card.md"),
         str(folder / "summary.json"),
     )  # fmt: skip
     embed_ensemble(
@@ -104,19 +105,36 @@ def test_an_ensemble_says_what_its_members_do(tmp_path, combine):
     np.testing.assert_array_equal(vectors, np.concatenate(apart, axis=1))
     dimensions = tables.read_metadata(tmp_path / "e.parquet")["dimensions"]
     assert dimensions == ["one/x", "one/y", "two/x", "two/y"]
+    assert tables.read_metadata(tmp_path / "e.parquet")["parameters"] == 14
     # only validation rows have a say: the fit is the same whatever the test rows are
     expected = fit(said[:, part == "validation"], truth[part == "validation"], combine)
     np.testing.assert_allclose(known["coefficients"], expected, rtol=1e-6)
     assert "one" in (tmp_path / "card.md").read_text()
 
 
-def test_a_member_that_says_nothing_of_a_row_stops_it(tmp_path):
+def refit(folder, rows, combine="weighted"):
+    """Put the two together again, where the second says something of some rows alone."""
+    short = tables.read_tables([folder / "two-predictions.parquet"]).iloc[rows]
+    tables.write_predictions(folder / "short.parquet", short[["unit_id", "field_id", "version"]], short[CLASSES])
+    fit_ensemble(
+        "both", str(folder / "table.parquet"), [str(folder / "one-predictions.parquet"), str(folder / "short.parquet")],
+        {"members": ["one", "two"], "combine": combine}, *(str(folder / name) for name in "abc"),
+    )  # fmt: skip
+    return json.loads((folder / "a").read_text()), json.loads((folder / "c").read_text())
+
+
+def test_a_row_of_which_a_member_says_nothing_does_not_count(tmp_path):
+    truth, part, paths = write(tmp_path, "mean")
+    known, summary = refit(tmp_path, slice(1, None))
+    assert summary["counts"] == {"in": 20, "kept": 19, "member_silent": 1}
+    assert summary["notes"] == ["1 of 20 validation rows were left out: two says nothing of 1 of 20"]
+    said = np.stack([tables.read_tables([path])[CLASSES].to_numpy() for path in paths["predictions"]])
+    rows = np.flatnonzero(part == "validation")[1:]
+    np.testing.assert_allclose(known["coefficients"], fit(said[:, rows], truth[rows], "weighted"), rtol=1e-6)
+    assert "19 of 20 validation rows" in (tmp_path / "b").read_text()
+
+
+def test_members_that_share_no_row_cannot_be_put_together(tmp_path):
     write(tmp_path, "mean")
-    short = tables.read_tables([tmp_path / "two-predictions.parquet"]).iloc[1:]
-    tables.write_predictions(tmp_path / "short.parquet", short[["unit_id", "field_id", "version"]], short[CLASSES])
-    with pytest.raises(ValueError, match="two says nothing of 1 validation rows"):
-        fit_ensemble(
-            "both", str(tmp_path / "table.parquet"),
-            [str(tmp_path / "one-predictions.parquet"), str(tmp_path / "short.parquet")],
-            {"members": ["one", "two"], "combine": "mean"}, *(str(tmp_path / name) for name in "abcd"),
-        )  # fmt: skip
+    with pytest.raises(ValueError, match="two says nothing of 20 of 20"):
+        refit(tmp_path, slice(1, 3))

@@ -5,19 +5,24 @@ import pytest
 from wherein.models.learned import (
     COMPETITION_ROLES,
     SEARCHED,
+    files_learned_from,
     inference_settings,
     learned_from,
     search_settings,
+    start_of,
     table_settings,
+    tables_of,
     training_settings,
 )
 from wherein.models.networks.registry import NETWORKS
 from wherein.reading.normalization import COMPETITION_MEAN
-from wherein.settings import ConfigError, check_config, missing_roles
+from wherein.settings import ConfigError, check_config, check_reagents, missing_roles
 
 ROOT = Path(__file__).resolve().parents[2]
 
 NET = {"kind": "gapnet-pl", "level": "field", "training": {}}
+
+METRIC = {"loss": {"arcface": 1}}
 
 
 def checked(**models):
@@ -61,6 +66,12 @@ def test_a_network_is_trained_with_a_section_alone():
         ({**NET, "training": {"loss": {"guess": 1}}}, "unknown key 'guess'"),
         ({"kind": "ensemble", "level": "field", "members": ["a"]}, "allowed are two or more of none"),
         ({**NET, "inputs": ["nucleus", "reference"]}, "needs the role reference"),
+        ({**NET, "training": {"loss": {"bce": 0}}}, "found no weight above 0"),
+        ({**NET, "training": {**METRIC, "schedule": "plateau"}}, "'plateau', which follows the validation score"),
+        ({**NET, "training": {**METRIC, "early_stopping_epochs": 3}}, "early_stopping_epochs': found 3"),
+        ({**NET, "training": {"loss": {"arcface": 1, "bce": 1}}}, "found bce beside arcface"),
+        ({**NET, "training": {**METRIC, "distillation": {"teacher": "x"}}}, "learns no probabilities"),
+        ({**NET, "training": {"start": "net"}}, "learns from 'net' itself"),
     ],
 )
 def test_what_is_wrong_is_said(model, message):
@@ -91,6 +102,77 @@ def test_who_learns_from_whom():
     round_about = {**NET, "training": {"distillation": {"teacher": "b"}}}
     with pytest.raises(ConfigError, match="learns from"):
         checked(a=round_about, b={**NET, "training": {"distillation": {"teacher": "a"}}})
+
+
+def test_a_training_that_starts_from_a_model_of_the_run():
+    fine = {**NET, "training": {"start": "a"}}
+    small = {**NET, "training": {"distillation": {"teacher": "fine"}}}
+    config = checked(a=NET, fine=fine, small=small)
+    assert start_of("fine", config["models"]) == "a"
+    assert learned_from("small", config["models"]) == {"small", "fine", "a"}
+    assert tables_of("small", config["models"]) == ["small", "a", "fine"]
+    # by the path at which its weights will be: there is no such file yet
+    config = checked(a=NET, fine={**NET, "training": {"start": "./results/models/a/weights.pt"}})
+    assert start_of("fine", config["models"]) == "a"
+    both = {"kind": "ensemble", "level": "field", "members": ["fine", "b"]}
+    config = checked(a=NET, b=NET, fine=fine, both=both)
+    assert tables_of("both", config["models"]) == ["fine", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("model", "start", "message"),
+    [
+        ({"training": {"test_fold": 2}}, {}, r"same training.test_fold; net has 2, a has 0"),
+        ({"training": {"validation_fold": 2}}, {}, r"same training.validation_fold"),
+        ({"kind": "densenet121"}, {}, r"which is of the kind 'gapnet-pl'; 'net' is 'densenet121'"),
+        ({"level": "cell"}, {}, r"same level"),
+        ({}, {"inputs": ["protein", "nucleus"]}, r"sees protein, nucleus and knows no microtubules, er"),
+        ({}, {"training": {"start": "net"}}, r"learns from '(net|a)' itself"),
+    ],
+)
+def test_what_a_start_has_to_be(model, start, message):
+    own = {**NET, **model, "training": {"start": "a", **model.get("training", {})}}
+    with pytest.raises(ConfigError, match=message):
+        checked(net=own, a={**NET, **start})
+
+
+def test_weights_made_elsewhere_are_told(tmp_path):
+    file = tmp_path / "w.pt"
+    file.write_bytes(b"")
+    outside = {**NET, "training": {"start": str(file)}}
+    config = checked(a=outside, fine={**NET, "training": {"start": "a"}}, other=NET)
+    assert files_learned_from("fine", config["models"]) == [str(file)]
+    assert files_learned_from("other", config["models"]) == []
+
+
+def test_a_teacher_gives_probabilities():
+    with pytest.raises(ConfigError, match="tells reagents apart and gives no probabilities"):
+        checked(a={**NET, "training": METRIC}, net={**NET, "training": {"distillation": {"teacher": "a"}}})
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("field_id,reagent\nf,A1\ng,A2\n", True),
+        ("field_id,reagent\nf,A1\ng,A1\n", False),
+        ("field_id,reagent\nf,\ng,NA\n", False),
+        ("field_id,genes\nf,A\n", False),
+    ],
+)
+def test_reagents_to_tell_apart(tmp_path, text, allowed):
+    (tmp_path / "fields.csv").write_text(text)
+    roles = {role: {"path": "{field_id}.tif"} for role in COMPETITION_ROLES}
+    source = {"kind": "table", "table": str(tmp_path / "fields.csv"), "roles": roles, "release": "1"}
+    config = {"sources": {"lab": source}, "models": {"net": {**NET, "training": copy.deepcopy(METRIC)}}}
+    check_config(config)
+    if allowed:
+        check_reagents(config)
+        return
+    with pytest.raises(ConfigError, match=r"no source of the model has two of them \(lab\)"):
+        check_reagents(config)
+    drawn = {"sources": {"s": {"kind": "simulated"}}, "models": {"net": {**NET, "training": copy.deepcopy(METRIC)}}}
+    check_config(drawn)
+    check_reagents(drawn)
 
 
 def test_how_a_model_predicts_trains_nothing_anew():

@@ -1,5 +1,6 @@
 """Weights from elsewhere: own files, published names, other numbers of channels and classes, files that do not fit."""
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from real_data import real_data
 from wherein.models import gapnet
 from wherein.models.networks.build import WeightsMismatchError, build, load, repeated
+from wherein.models.networks.registry import NETWORKS
 
 VIT = {"width": 48, "layers": 2, "heads": 4, "hidden": 96}
 
@@ -254,3 +256,60 @@ def test_files_that_do_not_fit(tmp_path):
     torch.save(build("mil", 4, 13, 0, 64).state_dict(), tmp_path / "w.pt")
     with pytest.raises(WeightsMismatchError, match=r"dense.weight is .* trained at the same size"):
         load(build("mil", 4, 13, 0, 128), tmp_path / "w.pt")
+
+
+def own_file(path, kind: str, network: torch.nn.Module, inputs: list[str], classes: list[str]):
+    """A file as a training leaves it."""
+    about = {"kind": kind, "inputs": inputs, "classes": classes}
+    torch.save({"network": network.state_dict(), "about": json.dumps(about)}, path)
+    return about
+
+
+OLD = {"inputs": ["nucleus", "protein", "er"], "classes": ["A", "B", "C", "D"]}
+"""What a network was trained on."""
+
+SMALL = {"vit": VIT}
+
+
+@pytest.mark.parametrize("kind", ["gapnet-pl", "mcnn", "deeploc", "mil", "fcn-seg", "efficientnet-b0", "vit"])
+def test_roles_and_classes_go_to_their_names(tmp_path, kind: str):
+    """A start with the same roles and classes in another order says the same of the same images."""
+    side = max(NETWORKS[kind].smallest_px, 64) // NETWORKS[kind].multiple_of_px * NETWORKS[kind].multiple_of_px
+    options = SMALL.get(kind, {})
+    network = learned(kind, 3, 4, side, **options)
+    own_file(tmp_path / "w.pt", kind, network, OLD["inputs"], OLD["classes"])
+    about = {"kind": kind, "inputs": ["er", "nucleus", "protein"], "classes": ["C", "A", "D", "B"]}
+    other = load(build(kind, 3, 4, 0, side, **options), tmp_path / "w.pt", about)
+    images = image(2, 3, side, side)
+    told, said = logits(network, images), logits(other, images[:, [2, 0, 1]])
+    torch.testing.assert_close(said, told[:, [2, 0, 3, 1]], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gapnet-pl", "mil", "fcn-seg"])
+def test_a_class_that_the_start_has_not_begins_anew(tmp_path, kind: str):
+    network = learned(kind, 3, 4, 64)
+    own_file(tmp_path / "w.pt", kind, network, OLD["inputs"], OLD["classes"])
+    about = {"kind": kind, "inputs": ["protein", "nucleus"], "classes": ["D", "new", "B"]}
+    built = build(kind, 2, 3, 0, 64)
+    before = {name: values.clone() for name, values in built.state_dict().items()}
+    found, was = load(built, tmp_path / "w.pt", about).state_dict(), network.state_dict()
+    bias = {"gapnet-pl": "dense.2.bias", "mil": "dense.bias", "fcn-seg": "classify.bias"}[kind]
+    assert torch.equal(found[bias], torch.stack([was[bias][3], before[bias][1], was[bias][1]]))
+    if kind == "mil":
+        # the last layer has 4 columns for each class, and one row for each
+        old, new, kept = (state["dense.weight"] for state in (was, found, before))
+        assert torch.equal(new[0, 8:12], old[3, 4:8])
+        assert torch.equal(new[1], kept[1])
+        assert torch.equal(new[:, 4:8], kept[:, 4:8])
+    if kind == "fcn-seg":
+        first = next(name for name in was if name.startswith("paths.1."))
+        assert torch.equal(found[first.replace("paths.1.", "paths.0.")], was[first])
+
+
+def test_a_start_that_cannot_serve_is_refused(tmp_path):
+    own_file(tmp_path / "w.pt", "gapnet-pl", learned("gapnet-pl", 3, 4, 32), OLD["inputs"], OLD["classes"])
+    other = build("gapnet-pl", 2, 4, 0, 32)
+    with pytest.raises(WeightsMismatchError, match="nucleus, protein, er and knows no microtubules"):
+        load(other, tmp_path / "w.pt", {"kind": "gapnet-pl", "inputs": ["nucleus", "microtubules"], "classes": ["A"]})
+    with pytest.raises(WeightsMismatchError, match="is a network of the kind gapnet-pl; a mil was asked for"):
+        load(other, tmp_path / "w.pt", {"kind": "mil", "inputs": ["nucleus", "protein"], "classes": ["A"]})

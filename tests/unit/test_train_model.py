@@ -11,7 +11,8 @@ from wherein import tables
 from wherein.labels import vocabulary
 from wherein.models import images, inference
 from wherein.models.learned import training_settings
-from wherein.models.train import train_model
+from wherein.models.networks.build import WeightsMismatchError, build, load
+from wherein.models.train import prepare, train_model
 from wherein.models.trained import load_trained
 from wherein.models.training import trainer
 from wherein.models.training_table import schema
@@ -53,14 +54,14 @@ def data(tmp_path_factory):
     return folder
 
 
-def train(data, folder, own, teacher=()):
+def train(data, folder, own, teacher=(), **words):
     folder.mkdir(exist_ok=True)
     train_model(
         model="m", table=str(data / "table.parquet"), stores=[str(data / "s-0001.zarr")], teacher=list(teacher),
         settings=own, device="cpu", threads=1, checkpoint_minutes=0, state=str(folder / "state"),
         weights=str(folder / "weights.pt"),
-        history=str(folder / "history.csv"), thresholds=str(folder / "thresholds.tsv"), card=str(folder / "card.md"),
-        summary=str(folder / "summary.json"),
+        history=str(folder / "history.csv"), card=str(folder / "card.md"),
+        summary=str(folder / "summary.json"), **words,
     )  # fmt: skip
     return load_trained(folder / "weights.pt")
 
@@ -86,8 +87,8 @@ def test_a_training_leaves_all_that_a_reader_wants(trained):
     assert history["epoch"].tolist() == [1, 2, 3]
     assert about["classes"] == CLASSES
     assert about["side_px"] == 32
-    assert pd.read_csv(folder / "thresholds.tsv", sep="\t")["class"].tolist() == CLASSES
     card = (folder / "card.md").read_text()
+    assert f"| {CLASSES[0]} | 4 | 2 |" in card
     assert "Rumetshofer" in card
     assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in card
     summary = json.loads((folder / "summary.json").read_text())
@@ -203,6 +204,28 @@ def test_a_shard_without_fields(data, trained, tmp_path):
     )  # fmt: skip
     assert tables.read_tables([tmp_path / "p.parquet"]).columns[3:].tolist() == CLASSES
     assert len(tables.read_vectors([tmp_path / "e.parquet"])[0]) == 0
+    assert len(tables.read_metadata(tmp_path / "e.parquet")["dimensions"]) == 256
+
+
+def test_the_vector_of_nothing_is_as_long_as_any(tmp_path):
+    empty, _ = write_store(tmp_path, [], name="s-0002")
+    about = {"inputs": ["nucleus", "protein"], "side_px": 64, "level": "field", "pixel_size_um": None,
+             "blank_neighbours": False, "normalization": "rumetshofer2019"}  # fmt: skip
+    units = images.field_units([str(empty)], about["inputs"], [])
+    for kind, options in (("vit", {"width": 48, "layers": 1, "heads": 4, "hidden": 8}), ("mil", {})):
+        network = build(kind, 2, 5, 0, 64, **options).eval()
+        vectors, said = inference.infer(network, units, about, INFER, CPU, False)
+        with torch.inference_mode():
+            wanted = network(torch.zeros(1, 2, 64, 64))[0].shape[1]
+        assert (vectors.shape, said.shape) == ((0, wanted), (0, 5))
+
+
+def test_metric_learning_without_reagents_says_so(data, tmp_path):
+    rows = tables.read_tables([data / "table.parquet"]).assign(reagent=None)
+    tables.write_table(tmp_path / "table.parquet", rows, schema(CLASSES), tables.read_metadata(data / "table.parquet"))
+    own = settings(loss={"arcface": 1})
+    with pytest.raises(ValueError, match="its training rows have 0; it needs two or more"):
+        prepare("m", str(tmp_path / "table.parquet"), [str(data / "s-0001.zarr")], own)
 
 
 @pytest.mark.parametrize("words", [{"sampling": "oversample"}, {"sampling": "balanced", "class_weights": "balanced"}])
@@ -212,10 +235,23 @@ def test_other_ways_to_draw(data, tmp_path, words):
 
 
 def test_a_training_may_start_from_weights(data, trained, tmp_path):
-    own = settings(epochs=1, learning_rate=1e-9, start=str(trained[0] / "weights.pt"))
-    network, _ = train(data, tmp_path / "m", own)
+    start = str(trained[0] / "weights.pt")
+    own = settings(epochs=1, learning_rate=1e-9, start=start)
+    network, _ = train(data, tmp_path / "m", own, start=start)
     before = trained[1].state_dict()
     assert all(torch.allclose(value, before[name], atol=1e-5) for name, value in network.state_dict().items())
+
+
+def test_a_start_is_matched_by_the_names_of_its_roles(data, trained, tmp_path):
+    start = str(trained[0] / "weights.pt")
+    own = settings(epochs=1, learning_rate=1e-9, start=start)
+    own |= {"inputs": ["er", "protein"]}
+    network, about = train(data, tmp_path / "m", own, start=start)
+    assert about["inputs"] == ["er", "protein"]
+    old, new = (of.state_dict()["convolutions.0.weight"] for of in (trained[1], network))
+    assert torch.allclose(new, old[:, [3, 1]], atol=1e-5)
+    with pytest.raises(WeightsMismatchError, match="microtubules, er and knows no reference: leave"):
+        load(network, start, about | {"inputs": ["reference", "protein"]})
 
 
 def test_a_teacher_is_learned_from(data, trained, tmp_path):

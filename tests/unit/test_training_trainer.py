@@ -20,7 +20,7 @@ from wherein.models.training.losses import binary_cross_entropy
 from wherein.models.training.signals import TRY_AGAIN, Interrupted
 from wherein.models.training.step import BatchTooLargeError
 from wherein.models.training.trainer import TrainingDivergedError, fit
-from wherein.models.training.validation import predict
+from wherein.models.training.validation import answered
 
 FORK = multiprocessing.get_context("fork")
 
@@ -40,6 +40,13 @@ def run(state, network=None, feed=None, validation="drawn", place=ALONE, tell=la
     validation = DrawnFeed(units=10, seed=7, noise=0.1) if validation == "drawn" else validation
     weights = words.pop("positive", None)
     return fit(network, feed, validation, settings(**words), state, place, tell, weights)
+
+
+def predict(network, feed, device, words):
+    """Labels and probabilities of the units of a feed, in its order."""
+    parts = list(answered(network.to(device), None, feed, device, words))
+    truth = torch.cat([targets for targets, _ in parts]).numpy() > 0
+    return truth, torch.sigmoid(torch.cat([logits for _, logits in parts])).numpy()
 
 
 class Stop(Exception):  # noqa: N818

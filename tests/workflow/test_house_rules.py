@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from wherein.digest import SCRIPTS, import_closure
+from wherein.models.networks.registry import NETWORKS
 from wherein.settings import schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,13 @@ def locked() -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in pairs}
 
 
+@cache
+def owners() -> dict[str, list[str]]:
+    """Packages of PyPI by the modules that they bring."""
+    return dict(packages_distributions())
+
+
+@cache
 def third_party(script: Path) -> set[str]:
     """PyPI names of the packages that a script imports, directly or through the library."""
     names = set()
@@ -48,8 +57,8 @@ def third_party(script: Path) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
     names -= set(sys.stdlib_module_names) | {"wherein"}
-    owners = packages_distributions()
-    return {owners[name][0].lower().replace("_", "-") if name in owners else name for name in names}
+    known = owners()
+    return {known[name][0].lower().replace("_", "-") if name in known else name for name in names}
 
 
 def test_snakefile_fits_one_screen():
@@ -115,6 +124,19 @@ def test_environment_names_what_the_script_imports(name):
     packages = {item.split("=")[0].strip() for item in content["dependencies"]}
     wanted = {CONDA_NAMES.get(package, package) for package in third_party(SCRIPTS / f"{name}.py")}
     assert wanted <= packages, f"{env}.yaml lacks {sorted(wanted - packages)}"
+
+
+@pytest.mark.parametrize("name", ["train", "embed_network", "export_model"])
+def test_environment_names_what_networks_import(name):
+    """Networks are imported by the name of their module, which the import closure of a script does not show."""
+    env = re.search(r'"\.\./envs/(\w+)\.yaml"', rules()[name]).group(1)
+    content = yaml.safe_load((ROOT / "workflow" / "envs" / f"{env}.yaml").read_text())
+    packages = {item.split("=")[0].strip() for item in content["dependencies"]}
+    for entry in NETWORKS.values():
+        file = (SCRIPTS / entry.module.replace(".", "/")).with_suffix(".py")
+        wanted = {CONDA_NAMES.get(package, package) for package in third_party(file)}
+        assert wanted
+        assert wanted <= packages, f"{env}.yaml lacks {sorted(wanted - packages)} of {entry.name}"
 
 
 @pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)

@@ -186,6 +186,19 @@ class TestReruns:
         # what it learns from stays as it was written
         assert not set(planned) & {"training_table", "shrink", "embed", "split"}
 
+    def test_a_model_that_starts_from_another_comes_beside_it(self, house):
+        fine = {**NET, "inputs": ["protein", "er"], "training": {**NET["training"], "start": "net"}}
+        models = {**CONFIG["models"], "fine": fine}
+        (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))
+        target = "results/evaluation/fine/scores.json"
+        planned = house.planned(*ARGUMENTS, "--", target)
+        assert planned == {"training_table": 1, "train": 1, "embed_network": 2, "evaluate": 1}
+        # what it starts from is made first where it is not there, and scored by both tables
+        shown = house.snakemake("--dry-run", *ARGUMENTS, "--forcerun", "train", "--", target).stdout
+        train, evaluate = (shown.split(f"rule {name}:")[1:] for name in ("train", "evaluate"))
+        assert any("results/models/net/weights.pt" in job.split("output:")[0] for job in train)
+        assert "results/training/fine.parquet, results/training/net.parquet" in evaluate[0]
+
     def test_how_a_network_predicts_changed(self, house):
         models = {**CONFIG["models"], "net": {**NET, "test_time": "flips"}}
         (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "models": models}))

@@ -20,14 +20,17 @@ from wherein.metrics.segmentation_plan import (
 from wherein.models.grid import PATTERN as GRIDS
 from wherein.models.grid import grid_of
 from wherein.models.learned import (
+    WEIGHTS,
     ensemble_settings,
+    files_learned_from,
     inference_settings,
     is_ensemble,
     is_learned,
-    networks_of,
     predicts,
     search_settings,
+    start_of,
     table_settings,
+    tables_of,
     training_settings,
 )
 from wherein.models.networks.registry import NETWORKS
@@ -41,6 +44,7 @@ from wherein.settings import (
     catalog_settings,
     check_config,
     check_files,
+    check_reagents,
     check_tables,
     complexes_settings,
     credited_sets,
@@ -69,6 +73,7 @@ SHARDS = "results/catalog/shards.tsv"
 check_config(config)
 if workflow.is_main_process:
     check_tables(config)
+    check_reagents(config)
     check_files(config)
 
 
@@ -432,17 +437,26 @@ def shard_pixels(wildcards):
     return pixels_of(wildcards.model).format(shard=wildcards.shard)
 
 
+def sees(model, shard):
+    """Whether a model works on the source of a shard; on one that has left the configuration it did."""
+    source = shard.rsplit("-", 1)[0]
+    return source not in config["sources"] or model in models_of_source(config, source)
+
+
 def teacher_predictions(wildcards):
-    """An input: probabilities that the job's network learns from, beside the labels."""
+    """An input: probabilities that the job's network learns from, beside the labels, of the shards its teacher sees."""
     taught = config["models"][wildcards.model]["training"]["distillation"]
-    return [
-        f"results/predictions/{taught['teacher']}/{shard}.parquet"
-        for shard in (frozen_shards(wildcards.model) if taught else [])
-    ]
+    if taught is None:
+        return []
+    known = [shard for shard in frozen_shards(wildcards.model) if sees(taught["teacher"], shard)]
+    return [f"results/predictions/{taught['teacher']}/{shard}.parquet" for shard in known]
 
 
-def start_of(wildcards):
-    """An input: weights that the job's training starts from."""
+def start_weights(wildcards):
+    """An input: weights that the job's training starts from, of a model of the run or made elsewhere."""
+    start = start_of(wildcards.model, config["models"])
+    if start is not None:
+        return WEIGHTS.format(model=start)
     return config["models"][wildcards.model]["training"]["start"] or []
 
 
@@ -450,6 +464,11 @@ def policy_of(wildcards):
     """An input: the policy of augmentation that the job's training takes, if it was searched for."""
     policy = config["models"][wildcards.model]["training"]["augmentation"].get("policy")
     return policy["file"] if policy and policy["file"] else []
+
+
+def starts_elsewhere(wildcards):
+    """A parameter: weights made elsewhere from which the job's model, or one that it learned from, began."""
+    return files_learned_from(wildcards.model, config["models"])
 
 
 def model_table(wildcards):
@@ -503,26 +522,18 @@ def member_table(wildcards):
 
 
 def member_predictions(wildcards):
-    """An input: probabilities of all members for the shards that the first of them was trained on."""
+    """An input: probabilities of all members for those shards of the first one's training that the others see, too."""
     members = config["models"][wildcards.model]["members"]
-    return [
-        f"results/predictions/{member}/{shard}.parquet" for member in members for shard in frozen_shards(members[0])
-    ]
+    known = [shard for shard in frozen_shards(members[0]) if all(sees(member, shard) for member in members)]
+    return [f"results/predictions/{member}/{shard}.parquet" for member in members for shard in known]
 
 
 def scored_apart(wildcards):
-    """An input: the training table by which the job's model is scored; none for a model that is not trained here."""
+    """An input: the training tables of what the job's model consists of and learned from; none if not trained here."""
     settings = config["models"][wildcards.model]
     if not (is_learned(settings) or is_ensemble(settings)):
         return []
-    return [f"results/training/{name}.parquet" for name in networks_of(wildcards.model, config["models"])]
-
-
-def thresholds_of(wildcards):
-    """An input: the thresholds of a model that is trained here."""
-    settings = config["models"][wildcards.model]
-    learned = is_learned(settings) or is_ensemble(settings)
-    return f"results/models/{wildcards.model}/thresholds.tsv" if learned else []
+    return [f"results/training/{name}.parquet" for name in tables_of(wildcards.model, config["models"])]
 
 
 def saved_map(wildcards):

@@ -105,7 +105,6 @@ rule combine:
         weights=member_files("results/models/{model}/weights.pt"),
     output:
         weights="results/models/{model}/combination.json",
-        thresholds="results/models/{model}/thresholds.tsv",
         card="results/models/{model}/card.md",
         summary="results/summaries/combine/{model}.json",
     log:

@@ -21,7 +21,6 @@ rule evaluate:
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
         predictions=per_shard("results/predictions/{model}/{shard}.parquet"),
         training=ancient(scored_apart),
-        thresholds=thresholds_of,
         truth=truth_of_model,
     output:
         classes="results/evaluation/{model}/classes.tsv",
@@ -44,6 +43,7 @@ rule evaluate:
     params:
         settings=model_settings,
         evaluation=scoring,
+        elsewhere=starts_elsewhere,
         relabelled=relabelled_cells(config["overrides"]),
         code=code_digest("evaluate"),
     message:

@@ -66,7 +66,7 @@ rule search_policy:
         table=ancient("results/training/{model}.parquet"),
         stores=ancient(learned_pixels),
         teacher=ancient(teacher_predictions),
-        start=start_of,
+        start=start_weights,
     output:
         policy="results/models/{model}/policy.json",
         trials="results/models/{model}/policy_trials.tsv",
@@ -101,12 +101,11 @@ rule train:
         table=ancient("results/training/{model}.parquet"),
         stores=ancient(learned_pixels),
         teacher=ancient(teacher_predictions),
-        start=start_of,
+        start=start_weights,
         policy=policy_of,
     output:
         weights="results/models/{model}/weights.pt",
         history="results/models/{model}/history.csv",
-        thresholds="results/models/{model}/thresholds.tsv",
         card="results/models/{model}/card.md",
         summary="results/summaries/train/{model}.json",
     log:

@@ -13,7 +13,6 @@ if __name__ == "__main__":
         predictions=snakemake.input.predictions,
         settings=snakemake.params.settings,
         weights=snakemake.output.weights,
-        thresholds=snakemake.output.thresholds,
         card=snakemake.output.card,
         summary=snakemake.output.summary,
     )

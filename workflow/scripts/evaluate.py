@@ -17,7 +17,7 @@ if __name__ == "__main__":
         embeddings=snakemake.input.embeddings,
         predictions=snakemake.input.predictions,
         training=snakemake.input.get("training") or [],
-        thresholds=snakemake.input.get("thresholds") or None,
+        elsewhere=snakemake.params.elsewhere,
         truth=snakemake.input.get("truth") or [],
         settings=snakemake.params.settings,
         evaluation=snakemake.params.evaluation,

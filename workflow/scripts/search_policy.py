@@ -12,6 +12,7 @@ if __name__ == "__main__":
         table=snakemake.input.table,
         stores=snakemake.input.stores,
         teacher=snakemake.input.get("teacher") or [],
+        start=snakemake.input.get("start") or None,
         settings=snakemake.params.settings,
         search=snakemake.params.search,
         # no parameters of the rule: neither another machine nor another time between saves searches anew

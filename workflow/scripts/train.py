@@ -19,11 +19,11 @@ if __name__ == "__main__":
         table=snakemake.input.table,
         stores=list(snakemake.input.stores),
         teacher=list(snakemake.input.get("teacher") or []),
+        start=snakemake.input.get("start") or None,
         settings=snakemake.params.settings,
         state=snakemake.params.state,
         weights=snakemake.output.weights,
         history=snakemake.output.history,
-        thresholds=snakemake.output.thresholds,
         card=snakemake.output.card,
         summary=snakemake.output.summary,
     )

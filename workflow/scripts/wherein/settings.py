@@ -12,11 +12,12 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from wherein.exchange.exporting_plan import check_export
 from wherein.metrics.segmentation_plan import check_judged, has_truth, not_judged
-from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network, is_learned
+from wherein.models.learned import LearnedError, check_ensemble, check_learned, check_network, is_learned, predicts
 from wherein.models.weights import read_weights
 from wherein.segmentation.methods import check_methods
 from wherein.sources.address import is_remote
 from wherein.sources.check import check_tables as check_tables
+from wherein.sources.check import tells_reagents_apart
 from wherein.sources.release_files import KEYS, local_source
 from wherein.sources.release_files import fetched_keys as fetched_keys
 from wherein.sources.release_files import files_to_fetch_with as files_to_fetch_with
@@ -190,6 +191,27 @@ def check_vectors_of_model(name: str, config: dict[str, Any]) -> None:
             f"configuration key 'models.{name}.level': found {model['level']!r}, but the vectors of "
             f"{', '.join(mine)} are of the level {', '.join(sorted(set(mine.values())))}: write that"
         )
+def check_reagents(config: dict[str, Any]) -> None:
+    """Check that models that tell reagents apart have a source with two reagents or more.
+
+    Reads the column `reagent` of tables until two are found; releases and the simulator always have them.
+
+    Args:
+        config: the checked configuration, with defaults.
+
+    Raises:
+        ConfigError: no source that such a model works on tells of reagents.
+    """
+    for name, model in config["models"].items():
+        if not is_learned(model) or predicts(model):
+            continue
+        sources = [source for source in config["sources"] if name in models_of_source(config, source)]
+        if not any(tells_reagents_apart(config["sources"][source]) for source in sources):
+            raise ConfigError(
+                f"configuration key 'models.{name}.training.loss': arcface and cross_entropy tell reagents apart, and "
+                f"no source of the model has two of them ({', '.join(sources) or 'it has none'}): give the table of "
+                "fields a column reagent (sources.<name>.columns), or take another loss"
+            )
 
 
 def check_files(config: dict[str, Any], table: str = "resources/weights.tsv") -> None:

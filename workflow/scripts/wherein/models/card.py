@@ -24,12 +24,12 @@ TEXT = """# Model {model}
 | seed | {seed} of the weights, {order_seed} of the order and the changes |
 
 ## Learned from
-Rows of `results/training/{model}.parquet`: genes of fold {validation_fold} chose the epoch and the thresholds, genes of
-fold {test_fold} were never seen. No gene, reagent or near-duplicate image lies on two sides (rule `split`). Labels are
+Rows of `results/training/{model}.parquet`: genes of fold {validation_fold} chose the epoch, genes of fold {test_fold}
+were never seen. No gene, reagent or near-duplicate image lies on two sides (rule `split`). Labels are
 those of the release as they were when the table was written.{permuted}
 
-| class | training rows | validation rows | threshold by F1 | threshold by label ratio |
-| --- | --- | --- | --- | --- |
+| class | training rows | validation rows |
+| --- | --- | --- |
 {rows}
 
 ## Trained by
@@ -43,8 +43,9 @@ The validation score above is too good: the epoch was chosen by it.
 
 ## Use
 For images made as these: the same roles, stains and microscopes; a class of few training rows, or of none, cannot be
-told. Thresholds were chosen on few rows where a class is rare. Look at the leak probe before believing a score, and
-train anew rather than use the model on another kind of microscope.
+told. From which probability on a class counts as predicted is in `results/evaluation/{model}/classes.tsv`: chosen on
+what the model says of the validation rows with the tiles and the test-time changes that are scored. Look at the leak
+probe before believing a score, and train anew rather than use the model on another kind of microscope.
 """
 
 FALSE_LABELS = (
@@ -52,22 +53,18 @@ FALSE_LABELS = (
 )
 
 
-def card_text(facts: Mapping[str, Any], thresholds: pd.DataFrame) -> str:
+def card_text(facts: Mapping[str, Any], classes: pd.DataFrame) -> str:
     """Write the card of a trained network.
 
     Args:
         facts: what is known of network and training (`wherein.models.train`).
-        thresholds: as in thresholds.tsv.
+        classes: `class`, `n_train`, `n_validation`: rows of each class.
 
     Returns:
         Markdown.
     """
     network, training, table = NETWORKS[facts["kind"]], facts["training"], facts["table"]
-    rows = [
-        f"| {row['class']} | {row['n_train']} | {row['n_validation']} | {row['validation_f1']:.3f} | "
-        f"{row['label_ratio']:.3f} |"
-        for _, row in thresholds.iterrows()
-    ]
+    rows = [f"| {row['class']} | {row['n_train']} | {row['n_validation']} |" for _, row in classes.iterrows()]
     score = "no score, there are none"
     if facts["best_score"] is not None:
         score = f"{training['select_by'].replace('_', ' ')} {facts['best_score']:.4f}"

@@ -226,6 +226,7 @@ def embed_gapnet(
             "weights": settings["weights"] if weights else "untrained",
             "weights_sha256": sha256_of(weights) if weights else None,
             "seed": None if weights else settings["seed"],
+            "parameters": sum(values.numel() for values in network.parameters()),
         },
     )
 

@@ -15,14 +15,16 @@ from wherein import tables
 from wherein.atomic import atomic_path, write_json
 from wherein.digest import sha256_of
 from wherein.embeddings import EmbeddingError
-from wherein.models.thresholds import threshold_table, write_thresholds
-from wherein.models.training_table import TRAIN, VALIDATION
+from wherein.models.training_table import VALIDATION
 from wherein.summary import stage_summary
 
 LOG = logging.getLogger(__name__)
 
 SURE = 1e-6
 """Probabilities are kept this far from 0 and 1, where their logits have no end."""
+
+MEMBER_SILENT = "member_silent"
+"""Reason of a validation row that does not count, since a member says nothing of it."""
 
 UNIT = ["unit_id", "field_id", "version"]
 
@@ -32,12 +34,13 @@ An ensemble of {members}, put together by `{combine}` for {classes} classes of t
 
 {told}
 
-Thresholds were chosen on {validation} validation rows of `results/training/{first}.parquet`{twice}. Scores on genes
-that no member has seen are in `results/evaluation/{model}/`. The cards of the members say what they learned from and
-what they are for.
+{rows} The same validation rows give the thresholds (`results/evaluation/{model}/classes.tsv`). Scores on genes that no
+member has seen are in `results/evaluation/{model}/`. The cards of the members say what they learned from and what they
+are for.
 """
 
-TWICE = ", by which the members were put together, too: they are a little too good there"
+ROWS = """This was found out on {heard} of {asked} validation rows of `results/training/{first}.parquet`: those of which
+every member says something."""
 
 
 def fit_ensemble(
@@ -46,11 +49,12 @@ def fit_ensemble(
     predictions: Sequence[str],
     settings: Mapping[str, Any],
     weights: str,
-    thresholds: str,
     card: str,
     summary: str,
 ) -> None:
-    """Find out how the members of an ensemble are put together, and its thresholds.
+    """Find out how the members of an ensemble are put together.
+
+    A validation row of which a member says nothing (its field failed for that member) is left out and counted.
 
     Args:
         model: the ensemble's name.
@@ -58,18 +62,17 @@ def fit_ensemble(
         predictions: probabilities of all members, member by member, each for the same shards in the same order.
         settings: `members`, `combine`.
         weights: JSON to write.
-        thresholds: TSV of the classes to write.
         card: Markdown to write.
         summary: the job's summary.
 
     Raises:
-        ValueError: members predict other classes than the table has, or lack a validation row.
+        ValueError: members predict other classes than the table has, or there is no validation row of which all say
+            something.
     """
     with stage_summary(summary, "combine", model, ("numpy", "scipy", "scikit-learn")) as report:
         known, rows = tables.read_metadata(table), tables.read_tables([table])
         classes, members = known["classes"], list(settings["members"])
         chosen = rows[rows["part"] == VALIDATION]
-        truth = chosen[classes].to_numpy(bool)
         step = len(predictions) // len(members)
         told = np.stack(
             [
@@ -77,6 +80,15 @@ def fit_ensemble(
                 for place, member in enumerate(members)
             ]
         )
+        silent = np.isnan(told).any(axis=2)
+        heard = ~silent.any(axis=0)
+        if not heard.any():
+            raise ValueError(
+                f"there is no validation row of {table} of which all members say something: "
+                f"{_silences(members, silent, len(chosen))}. Members have to work on the same sources; look at the "
+                "balance of those that do not"
+            )
+        truth = chosen[classes].to_numpy(bool)[heard]
         combination = {
             "model": model,
             "combine": settings["combine"],
@@ -84,31 +96,39 @@ def fit_ensemble(
             "classes": classes,
             "vocabulary": known["vocabulary"],
             "level": known["level"],
-            "coefficients": fit(told, truth, settings["combine"]).tolist(),
+            "coefficients": fit(told[:, heard], truth, settings["combine"]).tolist(),
         }
-        together = combined(told, np.array(combination["coefficients"]), settings["combine"])
         write_json(weights, combination)
-        trained = rows.loc[rows["part"] == TRAIN, classes].to_numpy(bool)
-        write_thresholds(thresholds, threshold_table(classes, trained, truth, together))
         with atomic_path(card) as partial:
-            partial.write_text(card_of(combination, len(chosen)))
-        report.counts = {"in": len(rows), "kept": len(chosen)}
+            partial.write_text(card_of(combination, int(heard.sum()), len(chosen)))
+        report.counts = {"in": len(chosen), "kept": int(heard.sum())}
+        if not heard.all():
+            report.counts[MEMBER_SILENT] = int((~heard).sum())
+            report.notes.append(
+                f"{int((~heard).sum())} of {len(chosen)} validation rows were left out: "
+                f"{_silences(members, silent, len(chosen))}"
+            )
         report.extra |= {"members": members, "combine": settings["combine"]}
 
 
 def said_of(paths: Sequence[str], units: pd.Series, classes: Sequence[str], member: str) -> np.ndarray:
-    """What one member says of some units, (N, K) float32.
+    """What one member says of some units, (N, K) float32; NaN for a unit of which it says nothing.
 
     Raises:
-        ValueError: it predicts other classes, or says nothing of a unit.
+        ValueError: it predicts other classes.
     """
-    told = tables.read_tables(paths).set_index("unit_id")
+    told = tables.read_tables(paths).set_index("unit_id") if paths else pd.DataFrame(columns=list(classes))
     if lacking := [name for name in classes if name not in told.columns]:
         raise ValueError(f"{member} does not predict {', '.join(lacking)}: members of an ensemble have one vocabulary")
     found = told.reindex(units)[list(classes)].to_numpy(np.float32)
-    if np.isnan(found).any():
-        raise ValueError(f"{member} says nothing of {int(np.isnan(found).any(axis=1).sum())} validation rows")
+    found[np.isnan(found).any(axis=1)] = np.nan
     return found
+
+
+def _silences(members: Sequence[str], silent: np.ndarray, rows: int) -> str:
+    """Of how many of the rows members say nothing, in words; silent: (M, N) bool."""
+    counts = [(name, int(own.sum())) for name, own in zip(members, silent, strict=True) if own.any()]
+    return ", ".join(f"{name} says nothing of {count} of {rows}" for name, count in counts) or "there is none at all"
 
 
 def fit(told: np.ndarray, truth: np.ndarray, combine: str) -> np.ndarray:
@@ -173,8 +193,14 @@ def logit(probabilities: np.ndarray) -> np.ndarray:
     return np.log(kept) - np.log1p(-kept)
 
 
-def card_of(combination: Mapping[str, Any], validation: int) -> str:
-    """The card of an ensemble, Markdown."""
+def card_of(combination: Mapping[str, Any], heard: int, asked: int) -> str:
+    """The card of an ensemble, Markdown.
+
+    Args:
+        combination: as in combination.json.
+        heard: validation rows by which members were put together.
+        asked: all validation rows.
+    """
     members, how = combination["members"], combination["combine"]
     told = "All members count alike."
     if how == "weighted":
@@ -190,9 +216,7 @@ def card_of(combination: Mapping[str, Any], validation: int) -> str:
         classes=len(combination["classes"]),
         vocabulary=combination["vocabulary"],
         told=told,
-        validation=validation,
-        first=members[0],
-        twice="" if how == "mean" else TWICE,
+        rows="" if how == "mean" else ROWS.format(heard=heard, asked=asked, first=members[0]),
     )
 
 
@@ -248,6 +272,7 @@ def embed_ensemble(
             "weights_sha256": [sha256_of(weights), *(own["weights_sha256"] for own in about)],
             "members": known["members"],
             "combine": known["combine"],
+            "parameters": sum(own["parameters"] for own in about),
         }
         vectors = np.concatenate([own for _, own in read], axis=1) if len(units) else _no_vectors(metadata)
         tables.write_vectors(embeddings, units, vectors, metadata)

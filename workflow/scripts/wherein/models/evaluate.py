@@ -19,11 +19,10 @@ from wherein.embeddings import read_embeddings
 from wherein.labels import Vocabulary, vocabulary
 from wherein.metrics import classification
 from wherein.models.classifier import out_of_fold
-from wherein.models.held_out import of_units, unseen
+from wherein.models.held_out import of_units, thresholds_of_fields, thresholds_of_units, unseen, validated
 from wherein.models.labelled import indicator, with_labels, with_words
 from wherein.models.scored import KEY, Scored
 from wherein.models.statistics import INTERVALS, class_intervals, scorable, write_fields
-from wherein.models.thresholds import read_thresholds
 from wherein.models.truth import score_truth
 from wherein.summary import stage_summary
 
@@ -55,7 +54,7 @@ def evaluate_model(
     summary: str,
     samples: str | None = None,
     training: Sequence[str] = (),
-    thresholds: str | None = None,
+    elsewhere: Sequence[str] = (),
 ) -> None:
     """Score one model.
 
@@ -78,8 +77,9 @@ def evaluate_model(
         out_fields: table of scored fields to write.
         summary: the job's summary.
         samples: samples.parquet; without it, samples of any size count.
-        training: training tables of a model that is trained here, or of the members of an ensemble; else empty.
-        thresholds: its thresholds.tsv; None for a model that is not trained here.
+        training: training tables of a model that is trained here, or of the members of an ensemble, then of the models
+            that they learned from; else empty.
+        elsewhere: weights made outside the run from which these trainings began.
     """
     with stage_summary(summary, "evaluate", model, ("numpy", "scikit-learn")) as report:
         level = settings["level"]
@@ -90,13 +90,25 @@ def evaluate_model(
         units, told = with_words(units, relabelled)
         notes += told
         scored, found = (
-            _own(units, predictions, words, evaluation, thresholds, settings["threshold"])
+            _own(units, predictions, words, evaluation["controls"], evaluation["published_threshold"])
             if own
             else _trained(units, vectors[keep], words, evaluation, threads)
         )
         notes += found
         # thresholds of a classifier are chosen on all folds, before what training saw is left out
         every, by_field = scored, over_fields(scored, words, evaluation, own is not None)
+        if own and training:
+            chosen, found = validated(training, predictions, words.classes)
+            scored = _with_thresholds(scored, thresholds_of_units(chosen, settings["threshold"]))
+            by_field = _with_thresholds(by_field, thresholds_of_fields(chosen, settings["threshold"]))
+            notes += found
+        elif own:
+            notes.append("the network was trained elsewhere: which of these proteins it has seen is not known")
+        if elsewhere:
+            notes.append(
+                f"training began from {', '.join(elsewhere)}: which of these proteins those weights have seen is not "
+                "known"
+            )
         if training:
             fresh, found = unseen(units, training)
             every = scored._replace(units=scored.units.assign(fold=units["fold"].where(fresh)))
@@ -134,20 +146,20 @@ def _own(
     units: pd.DataFrame,
     predictions: Sequence[str],
     words: Vocabulary,
-    evaluation: Mapping[str, Any],
-    path: str | None,
-    which: str | float,
+    controls: str,
+    threshold: float,
 ) -> tuple[Scored, list[str]]:
-    """A model's own predictions beside the published locations."""
+    """A model's own predictions beside the published locations, by one threshold for all classes."""
     own = units[["unit_id"]].merge(tables.read_tables(predictions), on="unit_id", how="left")
     probabilities = own[list(words.classes)].to_numpy(np.float32)
-    truth, labelled = indicator(units, words, evaluation["controls"])
-    if path is not None:
-        thresholds = np.tile(read_thresholds(path, words.classes, which), (len(units), 1))
-        return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), []
-    thresholds = np.full(probabilities.shape, evaluation["published_threshold"])
-    notes = ["the network was trained elsewhere: which of these proteins it has seen is not known"]
-    return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), notes
+    truth, labelled = indicator(units, words, controls)
+    thresholds = np.full(probabilities.shape, threshold)
+    return Scored(units.assign(fold=np.nan), truth, labelled, probabilities, thresholds), []
+
+
+def _with_thresholds(scored: Scored, thresholds: np.ndarray) -> Scored:
+    """The same units by other thresholds, (K,)."""
+    return scored._replace(thresholds=np.tile(thresholds, (len(scored.units), 1)))
 
 
 def _trained(

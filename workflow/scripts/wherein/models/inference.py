@@ -17,7 +17,7 @@ from wherein.models import images
 from wherein.models.augmentation import dihedral
 from wherein.models.device import choose_device, describe, peak_gpu_mb
 from wherein.models.feeds import Pixels, TilePlan
-from wherein.models.networks.registry import NETWORKS
+from wherein.models.networks.build import parameters
 from wherein.models.trained import load_trained
 from wherein.reasons import KEPT, PASSED
 from wherein.summary import stage_summary
@@ -106,6 +106,7 @@ def embed_network(
             "test_time": settings["test_time"],
             "tiles": settings["tiles"],
             "precision": "bf16" if bf16 else "fp32",
+            "parameters": parameters(network),
             "trained_here": True,
         }
         classes = about["classes"] if knows else []
@@ -192,8 +193,10 @@ def infer(
                 probabilities = np.zeros((len(units), chance.shape[1]), np.float32)
             vectors[own], probabilities[own] = vector.mean(dim=1).cpu().numpy(), chance.cpu().numpy()
     if vectors is None or probabilities is None:
-        empty = np.zeros((0, NETWORKS[about["kind"]].embedding), np.float32)
-        return empty, np.zeros((0, len(about["classes"])), np.float32)
+        # options may change the length of a vector: one blank image tells
+        blank = torch.zeros(1, len(about["inputs"]), about["side_px"], about["side_px"], device=device)
+        vector, chance = answer(network, blank, bf16)
+        return np.zeros((0, vector.shape[1]), np.float32), np.zeros((0, chance.shape[1]), np.float32)
     return vectors, probabilities
 
 

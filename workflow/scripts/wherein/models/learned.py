@@ -4,7 +4,7 @@ Read when the workflow is parsed: imports nothing heavy.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ COMPETITION_ROLES = ("nucleus", "protein", "microtubules", "er")
 SINGLE_TARGET = ("arcface", "cross_entropy")
 """Losses of exactly one class a unit."""
 
+
+WEIGHTS = "results/models/{model}/weights.pt"
+"""Where the weights of a network are that is trained here."""
 
 UNRELATED = ("checkpoint_minutes", "processes", "launcher", "policy_search")
 """Keys of `training` that change nothing of what a training gives."""
@@ -144,9 +147,20 @@ def check_learned(name: str, models: Mapping[str, Any], folds: int) -> None:
             f"configuration key '{here}.training.validation_fold': found {training['validation_fold']}, which is the "
             "test_fold: take another one"
         )
-    if training["start"] is not None and not Path(training["start"]).is_file():
+    if not any(training["loss"].values()):
         raise LearnedError(
-            f"configuration key '{here}.training.start': found {training['start']!r}; there is no such file"
+            f"configuration key '{here}.training.loss': found no weight above 0; allowed are weights of "
+            f"{', '.join(training['loss'])}"
+        )
+    if not predicts(model):
+        _check_metric(name, training)
+    if start_of(name, models) is not None:
+        _check_start(name, str(start_of(name, models)), models)
+    elif training["start"] is not None and not Path(training["start"]).is_file():
+        known = ", ".join(repr(other) for other, model in models.items() if other != name and is_learned(model))
+        raise LearnedError(
+            f"configuration key '{here}.training.start': found {training['start']!r}; there is no such file, and no "
+            f"model of that name is trained here ({known or 'none is'})"
         )
     if training["distillation"] is not None:
         _check_teacher(name, training["distillation"]["teacher"], models)
@@ -176,6 +190,53 @@ def _check_policy(key: str, training: Mapping[str, Any], models: Mapping[str, An
         raise LearnedError(f"configuration key '{key}.file': found {policy['file']!r}; there is no such file")
 
 
+def _check_metric(name: str, training: Mapping[str, Any]) -> None:
+    """Check what learning to tell reagents apart cannot do: it has no validation rows, reagents being of one side."""
+    here = f"configuration key 'models.{name}.training"
+    why = "a model that tells reagents apart (loss arcface or cross_entropy)"
+    mixed = [key for key, weight in training["loss"].items() if weight and key not in SINGLE_TARGET]
+    if mixed:
+        raise LearnedError(
+            f"{here}.loss': found {', '.join(mixed)} beside arcface or cross_entropy; {why} has no losses of "
+            "locations: set their weight to 0"
+        )
+    if training["schedule"] == "plateau":
+        raise LearnedError(
+            f"{here}.schedule': found 'plateau', which follows the validation score; {why} has none: take 'constant', "
+            "'steps', 'one_cycle' or 'cosine'"
+        )
+    if training["early_stopping_epochs"] is not None:
+        raise LearnedError(
+            f"{here}.early_stopping_epochs': found {training['early_stopping_epochs']}; {why} has no validation score: "
+            "set it to null"
+        )
+    if training["distillation"] is not None:
+        raise LearnedError(
+            f"{here}.distillation': found the teacher {training['distillation']['teacher']!r}; {why} learns no "
+            "probabilities: set it to null"
+        )
+
+
+def _check_start(name: str, start: str, models: Mapping[str, Any]) -> None:
+    """Check a model of the run from whose weights another one starts."""
+    key = f"configuration key 'models.{name}.training.start': found {models[name]['training']['start']!r}"
+    if not is_learned(models[start]):
+        raise LearnedError(f"{key}; a training starts from a network that is trained here, or from a file of weights")
+    if models[start]["kind"] != models[name]["kind"]:
+        raise LearnedError(
+            f"{key}, which is of the kind {models[start]['kind']!r}; {name!r} is {models[name]['kind']!r}"
+        )
+    if start == name or name in learned_from(start, models):
+        raise LearnedError(f"{key}, which learns from {name!r} itself")
+    lacking = [role for role in models[name]["inputs"] if role not in models[start]["inputs"]]
+    if lacking:
+        raise LearnedError(
+            f"{key}, which sees {', '.join(models[start]['inputs'])} and knows no {', '.join(lacking)}: leave the role "
+            f"out of models.{name}.inputs, or start from other weights"
+        )
+    _same(name, [name, start], models, ("level", "training.test_fold", "training.validation_fold"))
+
+
 def _check_teacher(name: str, teacher: str, models: Mapping[str, Any]) -> None:
     key = f"configuration key 'models.{name}.training.distillation.teacher': found {teacher!r}"
     allowed = [other for other, model in models.items() if other != name and (is_learned(model) or is_ensemble(model))]
@@ -185,6 +246,8 @@ def _check_teacher(name: str, teacher: str, models: Mapping[str, Any]) -> None:
         )
     if name in learned_from(teacher, models):
         raise LearnedError(f"{key}, which learns from {name!r} itself")
+    if is_learned(models[teacher]) and not predicts(models[teacher]):
+        raise LearnedError(f"{key}, which tells reagents apart and gives no probabilities of locations")
     _same(name, [name, *networks_of(teacher, models)], models)
 
 
@@ -211,19 +274,52 @@ def check_ensemble(name: str, models: Mapping[str, Any]) -> None:
     _same(name, members, models)
 
 
-def _same(name: str, members: list[str], models: Mapping[str, Any]) -> None:
-    """Stop if models that are put side by side differ in units, classes or folds."""
-    for what, of in (
-        ("level", lambda model: model["level"]),
-        ("training.vocabulary", lambda model: model["training"]["vocabulary"]),
-        ("training.controls", lambda model: model["training"]["controls"]),
-        ("training.test_fold", lambda model: model["training"]["test_fold"]),
-        ("training.validation_fold", lambda model: model["training"]["validation_fold"]),
-    ):
-        found = {member: of(models[member]) for member in members}
+ALIKE = ("level", "training.vocabulary", "training.controls", "training.test_fold", "training.validation_fold")
+"""Keys in which models agree that are put side by side: units, classes and folds."""
+
+
+def _same(name: str, members: list[str], models: Mapping[str, Any], keys: Sequence[str] = ALIKE) -> None:
+    """Stop if models differ in one of these keys."""
+    for what in keys:
+        found = {member: _value(models[member], what) for member in members}
         if len(set(found.values())) > 1:
             told = ", ".join(f"{member} has {value!r}" for member, value in found.items())
             raise LearnedError(f"configuration key 'models.{name}': its models must have the same {what}; {told}")
+
+
+def _value(model: Mapping[str, Any], key: str) -> Any:
+    """What a model has under a dotted key."""
+    for part in key.split("."):
+        model = model[part]
+    return model
+
+
+def start_of(name: str, models: Mapping[str, Any]) -> str | None:
+    """The model of the run from whose weights the training of another one starts.
+
+    It may be given by its name, or by the path at which its weights will be.
+
+    Returns:
+        Its name; None where a training starts from a file made elsewhere, or from random weights.
+    """
+    start = models[name]["training"]["start"]
+    if start is None or start in models:
+        return start
+    return next((other for other in models if Path(start) == Path(WEIGHTS.format(model=other))), None)
+
+
+def tables_of(name: str, models: Mapping[str, Any]) -> list[str]:
+    """Networks whose training tables tell what a model has seen: itself or its members, then all they learned from."""
+    own = networks_of(name, models)
+    others = learned_from(name, models) - set(own)
+    return own + sorted(other for other in others if is_learned(models[other]))
+
+
+def files_learned_from(name: str, models: Mapping[str, Any]) -> list[str]:
+    """Weights made elsewhere from which the training of a model, or of one that it learned from, started."""
+    trained = [own for own in sorted(learned_from(name, models)) if is_learned(models[own])]
+    starts = [models[own]["training"]["start"] for own in trained if start_of(own, models) is None]
+    return list(dict.fromkeys(start for start in starts if start is not None))
 
 
 def networks_of(name: str, models: Mapping[str, Any]) -> list[str]:
@@ -242,6 +338,8 @@ def learned_from(name: str, models: Mapping[str, Any]) -> set[str]:
         found.add(own)
         settings = models[own]
         todo += settings["members"] if is_ensemble(settings) else []
-        if is_learned(settings) and settings["training"]["distillation"] is not None:
-            todo.append(settings["training"]["distillation"]["teacher"])
+        if is_learned(settings):
+            taught = settings["training"]["distillation"]
+            todo += [taught["teacher"]] if taught is not None else []
+            todo += [start] if (start := start_of(own, models)) is not None else []
     return found

@@ -55,6 +55,7 @@ def search_policy(
     policy: str,
     trials: str,
     summary: str,
+    start: str | None = None,
 ) -> None:
     """Search a policy for one network, or go on with a search that was stopped.
 
@@ -72,13 +73,14 @@ def search_policy(
         policy: JSON to write (`wherein.models.policies.read_policy`).
         trials: TSV to write, one row a training.
         summary: the job's summary.
+        start: weights to start each training from; None for random ones.
 
     Raises:
         ValueError: there are too few genes to learn from and to score on.
         SystemExit: told to stop; the state is saved.
     """
     with stage_summary(summary, "search_policy", model, ("numpy", "torch", "monai")) as report:
-        reads = [sha256_of(path) for path in (table, *files_of(settings))]
+        reads = [sha256_of(path) for path in (table, *([start] if start else []), *files_of(settings))]
         kept = Path(state) / digest([dict(settings), dict(search), reads])
         small = kept / "table.parquet"
         counts = split_rows(table, search, small)
@@ -92,8 +94,8 @@ def search_policy(
                 folder = kept / f"{number}-{trial}"
                 found[trial] = _tried(
                     folder, candidates[trial], epochs, settings,
-                    model=model, table=str(small), stores=stores, teacher=teacher, device=device, threads=threads,
-                    checkpoint_minutes=checkpoint_minutes,
+                    model=model, table=str(small), stores=stores, teacher=teacher, start=start, device=device,
+                    threads=threads, checkpoint_minutes=checkpoint_minutes,
                 )  # fmt: skip
                 LOG.info("round %d, trial %d of %s: loss %.4f", number + 1, trial, left, found[trial]["loss"])
                 rows.append({"round": number + 1, "trial": trial, "epochs": epochs, **found[trial]})
@@ -189,7 +191,6 @@ def _tried(
             state=str(folder / "state"),
             weights=str(folder / "weights.pt"),
             history=str(folder / "history.csv"),
-            thresholds=str(folder / "thresholds.tsv"),
             card=str(folder / "card.md"),
             summary=str(folder / "summary.json"),
         )
@@ -197,7 +198,7 @@ def _tried(
             rows = [row for row in csv.DictReader(lines) if row["validation_loss"]]
         best = min(rows, key=lambda row: float(row["validation_loss"]))
         write_json(done, {"loss": float(best["validation_loss"]), "macro_f1": float(best["macro_f1"])})
-        for name in ("weights.pt", "history.csv", "thresholds.tsv", "card.md", "summary.json"):
+        for name in ("weights.pt", "history.csv", "card.md", "summary.json"):
             (folder / name).unlink(missing_ok=True)
     return json.loads(done.read_text())
 

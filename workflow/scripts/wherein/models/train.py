@@ -1,4 +1,4 @@
-"""The stage train: one network, from its training table to weights, thresholds and card.
+"""The stage train: one network, from its training table to weights and card.
 
 What a training needs to go on after it was stopped lies under `state/{digest}`, of the settings and the table: another
 configuration never goes on from it. It is removed when the training is done.
@@ -26,13 +26,11 @@ from wherein.models.feeds import Draw, Pixels, TileFeed, TilePlan, TrainingFeed,
 from wherein.models.learned import predicts
 from wherein.models.networks.build import build, load, parameters
 from wherein.models.networks.registry import NETWORKS
-from wherein.models.thresholds import threshold_table, write_thresholds
 from wherein.models.trained import save_trained
 from wherein.models.training import imbalance
 from wherein.models.training.distributed import Place, processes, share
 from wherein.models.training.history import write_history
 from wherein.models.training.trainer import Fitted, fit
-from wherein.models.training.validation import predict
 from wherein.models.training_table import TRAIN, VALIDATION
 from wherein.summary import Summary, stage_summary
 
@@ -68,9 +66,9 @@ def train_model(
     state: str,
     weights: str,
     history: str,
-    thresholds: str,
     card: str,
     summary: str,
+    start: str | None = None,
 ) -> None:
     """Train one network, or go on with a training that was stopped.
 
@@ -90,11 +88,12 @@ def train_model(
         state: folder of what trainings go on from.
         weights: the network to write.
         history: CSV of the epochs to write.
-        thresholds: TSV of the classes to write.
         card: Markdown to write.
         summary: the job's summary.
+        start: weights to start from; None for random ones.
 
     Raises:
+        ValueError: the start is of another network, or lacks a role; or there is nothing to learn.
         RuntimeError: `cuda` is asked for and there is none, or the loss is no longer a number.
         SystemExit: told to stop; the state is saved.
     """
@@ -105,7 +104,7 @@ def train_model(
         place = opened.enter_context(processes(choose_device(device)))
         about, parts = prepare(model, table, stores, settings)
         known = tables.read_metadata(table)
-        kept = Path(state) / digest([dict(settings), *map(sha256_of, [table, *files_of(settings)])])
+        kept = Path(state) / digest([dict(settings), *map(sha256_of, [table, *([start] if start else []), *files_of(settings)])])
         network = build(
             settings["kind"],
             len(about["inputs"]),
@@ -114,8 +113,8 @@ def train_model(
             about["side_px"],
             **settings["options"],
         )
-        if settings["training"]["start"]:
-            load(network, settings["training"]["start"])
+        if start:
+            load(network, start, about)
         training = _training_feed(opened, parts[TRAIN], teacher, settings, about, place, threads)
         validation = _tile_feed(opened, parts[VALIDATION], settings, about, place) if predicts(settings) else None
         fitted = fit(
@@ -132,14 +131,9 @@ def train_model(
         report.extra["processes"] = place.world
         save_trained(weights, fitted.network, about | {"parameters": parameters(fitted.network)})
         write_history(history, fitted.rows)
-        if validation is not None and place.world > 1:
-            # that of the training had this process's share alone
-            validation = _tile_feed(opened, parts[VALIDATION], settings, about, Place(0, 1, place.device))
-        chosen = _thresholds(fitted, validation, parts, about, place.device, settings)
-        write_thresholds(thresholds, chosen)
         facts = _facts(about, fitted, settings, known, describe(place.device))
         with atomic_path(card) as partial:
-            partial.write_text(card_text(facts, chosen))
+            partial.write_text(card_text(facts, _class_rows(parts, about["classes"])))
         _report(report, fitted, parts, facts)
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # the state of a training under other settings may lie beside it
@@ -147,10 +141,9 @@ def train_model(
 
 
 def files_of(settings: Mapping[str, Any]) -> list[str]:
-    """Files that a training reads because its settings name them: weights to start from, a policy of augmentation."""
-    training = settings["training"]
-    policy = training["augmentation"].get("policy") or {}
-    return [path for path in (training["start"], policy.get("file")) if path and Path(path).is_file()]
+    """Files that a training reads because its settings name them: a policy of augmentation."""
+    policy = settings["training"]["augmentation"].get("policy") or {}
+    return [policy["file"]] if policy.get("file") else []
 
 
 def prepare(
@@ -183,6 +176,12 @@ def prepare(
     }  # fmt: skip
     if not predicts(settings):
         about |= {"reagents": sorted(rows.loc[rows["part"] == TRAIN, "reagent"].dropna().unique().tolist())}
+        if len(about["reagents"]) < 2:
+            raise ValueError(
+                f"model {model!r} tells reagents apart (loss arcface or cross_entropy), and its training rows have "
+                f"{len(about['reagents'])}; it needs two or more: give the table of fields a column reagent, or take "
+                "another loss"
+            )
     parts = {}
     for part in (TRAIN, VALIDATION):
         own = rows[rows["part"] == part].reset_index(drop=True)
@@ -272,20 +271,10 @@ def _class_weights(labels: np.ndarray, training: Mapping[str, Any]) -> np.ndarra
     return imbalance.class_weights(labels, training["class_weight_limit"])
 
 
-def _thresholds(
-    fitted: Fitted,
-    validation: TileFeed | None,
-    parts: Mapping[str, Rows],
-    about: Mapping[str, Any],
-    device: torch.device,
-    settings: Mapping[str, Any],
-) -> pd.DataFrame:
-    trained = parts[TRAIN].labels
-    if validation is None:
-        nothing = np.zeros((0, trained.shape[1]))
-        return threshold_table(about["classes"], trained, nothing.astype(bool), nothing)
-    truth, probabilities = predict(fitted.network, validation, device, settings["training"])
-    return threshold_table(about["classes"], trained, truth, probabilities)
+def _class_rows(parts: Mapping[str, Rows], classes: Sequence[str]) -> pd.DataFrame:
+    """Rows of each class: class, n_train, n_validation."""
+    counts = {f"n_{part}": parts[part].labels.sum(axis=0) for part in (TRAIN, VALIDATION)}
+    return pd.DataFrame({"class": list(classes), **counts})
 
 
 def _facts(

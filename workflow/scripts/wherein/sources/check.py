@@ -100,6 +100,25 @@ def check_tables(config: dict[str, Any]) -> None:
         raise TableError("\n".join([*errors, *more]))
 
 
+def tells_reagents_apart(source: dict[str, Any]) -> bool:
+    """Whether a source has two reagents or more, as far as that is known before the catalog.
+
+    Args:
+        source: configuration of the source, with defaults. Releases and the simulator have them.
+    """
+    if source["kind"] not in ("table", "crops"):
+        return True
+    found: set[str] = set()
+    with open_table(source["table"], source["columns"], required=()) as table:
+        place = table.column.get("reagent")
+        for _, cells in table.rows if place is not None else ():
+            if value := text(cells[place]):
+                found.add(value)
+            if len(found) > 1:
+                return True
+    return False
+
+
 def _check_crops(name: str, source: dict[str, Any], ids: dict[str, str], errors: Errors) -> None:
     """Check a table of crops made elsewhere; its fields are noted in `ids`."""
     problems: list[str] = []

@@ -1,7 +1,8 @@
 """Make a network of the registry by its name, and give it weights that it has learned elsewhere."""
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -69,30 +70,41 @@ def build(name: str, roles: int, classes: int, seed: int, size_px: int, **option
         return make(roles, classes, size_px, **options)
 
 
-def load(network: nn.Module, path: str | Path) -> nn.Module:
+def load(network: nn.Module, path: str | Path, about: Mapping[str, Any] | None = None) -> nn.Module:
     """Give a network the weights of a file, in place.
 
-    The file may be of another number of roles or classes. Filters of the first layer are then repeated in the order of
-    their channels, or left out from the end (the winner of Ouyang et al. 2019 copies the first filter of three for a
-    fourth channel). What depends on the number of classes keeps the weights that it was built with, and so does the
-    head of a network where the file has the body alone.
+    A file of a network that was trained here names its roles and classes: filters go to the role and weights to the
+    class of the same name, whatever their order; a class that the file has not begins anew.
 
-    A network says of itself which of its layers these are: `inputs` and `outputs` (dotted names of layers), `head`
-    (beginnings of names), and `translate` (names of published weights to its own); all may be missing.
+    Any other file may be of another number of roles or classes. Filters of the first layer are then repeated in the
+    order of their channels, or left out from the end (the winner of Ouyang et al. 2019 copies the first filter of three
+    for a fourth channel). What depends on the number of classes keeps the weights that it was built with, and so does
+    the head of a network where the file has the body alone.
+
+    A network says of itself which of its layers these are: `inputs` and `outputs` (dotted names of layers),
+    `role_paths` (dotted names of lists with one part for each role), `class_blocks` (those of `outputs` whose inputs
+    are as many for each class, too), `head` (beginnings of names), and `translate` (names of published weights to its
+    own); all may be missing.
 
     Args:
         network: as `build` made it.
         path: a checkpoint or a state dict that torch wrote, or a npz of arrays by name. Names may be the network's own
             or those of the weights that its `translate` knows.
+        about: `kind`, `inputs` and `classes` of the network, by which those of a file that names its own are matched;
+            None to take layers as they come.
 
     Returns:
         The same network.
 
     Raises:
-        WeightsMismatchError: the file cannot be read, or lacks weights, or has weights that are not the network's.
+        WeightsMismatchError: the file cannot be read, or lacks weights, or has weights that are not the network's; or
+            it names its roles and lacks one, or is of another kind.
     """
     wanted = network.state_dict()
-    found, changed = _adapted(network, _named(network, read_state(path)), wanted)
+    state, known = read_state(path), read_about(path)
+    if about is not None and known is not None:
+        state = matched(network, state, known, about, wanted, path)
+    found, changed = _adapted(network, _named(network, state), wanted)
     _check(found, wanted, path)
     network.load_state_dict({**wanted, **found})
     LOG.info("weights of %s: %s", path, "; ".join(changed) or "as they are")
@@ -119,6 +131,88 @@ def _adapted(
             found[name] = wanted[name]
             changed.append(f"{name} begins anew, for {new[0]} classes in place of {old[0]}")
     return found, sorted(changed)
+
+
+def matched(
+    network: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    known: Mapping[str, Any],
+    about: Mapping[str, Any],
+    wanted: Mapping[str, torch.Tensor],
+    path: str | Path,
+) -> dict[str, torch.Tensor]:
+    """Weights of a network that was trained here, for the roles and the classes of another one, by name.
+
+    Args:
+        network: the other one; see `load` for what it says of its layers.
+        state: weights of the file.
+        known: `kind`, `inputs`, `classes` of the file.
+        about: those of the other network.
+        wanted: its weights as it was built, which classes keep that the file has not.
+        path: of the file, for messages.
+
+    Raises:
+        WeightsMismatchError: the file is of another kind, or lacks a role.
+    """
+    if known["kind"] != about["kind"]:
+        raise WeightsMismatchError(f"{path} is a network of the kind {known['kind']}; a {about['kind']} was asked for")
+    if lacking := [role for role in about["inputs"] if role not in known["inputs"]]:
+        raise WeightsMismatchError(
+            f"{path} was trained on {', '.join(known['inputs'])} and knows no {', '.join(lacking)}: leave the role out "
+            "of the inputs, or start from other weights"
+        )
+    found = dict(state)
+    places = [known["inputs"].index(role) for role in about["inputs"]]
+    for layer in getattr(network, "inputs", ()):
+        found[f"{layer}.weight"] = state[f"{layer}.weight"][:, places]
+    for paths in getattr(network, "role_paths", ()):
+        found = {name: values for name, values in found.items() if not name.startswith(f"{paths}.")}
+        for number, place in enumerate(places):
+            start = f"{paths}.{place}."
+            own = {name: values for name, values in state.items() if name.startswith(start)}
+            found |= {f"{paths}.{number}.{name.removeprefix(start)}": values for name, values in own.items()}
+    if known["classes"] != about["classes"]:
+        blocks = getattr(network, "class_blocks", ())
+        for name, layer in ((name, name.rpartition(".")[0]) for name in state):
+            if layer in getattr(network, "outputs", ()) and state[name].ndim and name in wanted:
+                found[name] = _of_classes(
+                    state[name], wanted[name], known["classes"], about["classes"], layer in blocks
+                )
+    return found
+
+
+def _of_classes(
+    values: torch.Tensor, built: torch.Tensor, old: Sequence[str], new: Sequence[str], blocks: bool
+) -> torch.Tensor:
+    """Weights of a layer with one row for each class, for other classes, by name.
+
+    Args:
+        values: (classes, ...) of the file.
+        built: (classes, ...) as the network was built.
+        old: classes of the file.
+        new: those of the network.
+        blocks: whether the second axis has as many columns for each class, class by class.
+    """
+    to = [number for number, name in enumerate(new) if name in old]
+    there = [list(old).index(new[number]) for number in to]
+    found = built.clone()
+    if not (blocks and values.ndim > 1):
+        if values.shape[1:] == built.shape[1:]:
+            found[to] = values[there]
+        return found
+    given, made = values.unflatten(1, (len(old), -1)), built.unflatten(1, (len(new), -1)).clone()
+    if given.shape[2:] == made.shape[2:]:
+        made[torch.tensor(to)[:, None], torch.tensor(to)] = given[torch.tensor(there)[:, None], torch.tensor(there)]
+    return made.flatten(1)
+
+
+def read_about(path: str | Path) -> dict[str, Any] | None:
+    """What a file says of its network, if it is one that was trained here (`wherein.models.trained`); else None."""
+    if Path(path).suffix == ".npz":
+        return None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    said = content.get("about") if isinstance(content, Mapping) else None
+    return json.loads(said) if isinstance(said, str) else None
 
 
 def repeated(filters: torch.Tensor, channels: int) -> torch.Tensor:

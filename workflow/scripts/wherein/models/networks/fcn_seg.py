@@ -39,6 +39,7 @@ class FCNSeg(nn.Module):
     """
 
     outputs = ("classify",)
+    role_paths = ("paths",)
 
     def __init__(self, roles: int, classes: int, pooling: str = POOLINGS[0]) -> None:
         super().__init__()

@@ -78,6 +78,7 @@ class ConvolutionalMIL(nn.Module):
 
     inputs = ("features.1",)
     outputs = ("instances", "noisy_and", "dense")
+    class_blocks = ("dense",)
 
     def __init__(
         self, roles: int, classes: int, size_px: int, head: str = HEADS[0], dropout: Sequence[float] = DROPOUT

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,27 +33,6 @@ class Look(NamedTuple):
     macro_f1: float
 
 
-def predict(
-    network: nn.Module, feed: Feed, device: torch.device, settings: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions of the units of a feed, in its order.
-
-    Args:
-        network: images to vector and logits.
-        feed: for validation.
-        device: where to run; the network is moved there.
-        settings: `models.<name>.training` of the configuration.
-
-    Returns:
-        truth: (N, K) bool.
-        probabilities: (N, K) float32.
-    """
-    network = network.to(device)
-    parts = list(_answered(network, None, feed, device, settings))
-    truth = torch.cat([split_targets(targets)[0] for targets, _ in parts]).cpu().numpy() > 0
-    return truth, torch.sigmoid(torch.cat([logits for _, logits in parts])).cpu().numpy()
-
-
 def look(
     network: nn.Module, learner: Learner, feed: Feed, place: Place, settings: Mapping[str, Any], stop: Any = None
 ) -> Look | None:
@@ -75,7 +53,7 @@ def look(
         ValueError: there are no validation rows.
     """
     targets, logits = [], []
-    for wanted, said in _answered(network, learner.head, feed, place.device, settings):
+    for wanted, said in answered(network, learner.head, feed, place.device, settings):
         targets.append(gathered(place, wanted))
         logits.append(gathered(place, said))
         if summed(place, float(stop is not None and stop.asked))[0]:
@@ -91,10 +69,18 @@ def look(
     return Look(loss, macro_f1(labels, torch.sigmoid(given).numpy() >= CUT))
 
 
-def _answered(
+def answered(
     network: nn.Module, head: ArcFace | None, feed: Feed, device: torch.device, settings: Mapping[str, Any]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Targets and logits of each batch, on the device."""
+    """Targets and logits of each batch, on the device.
+
+    Args:
+        network: images to vector and logits; on the device.
+        head: directions of reagents whose cosines are the logits; None for the network's own.
+        feed: for validation.
+        device: where to run.
+        settings: `models.<name>.training` of the configuration.
+    """
     bf16 = computes_bf16(device, settings["precision"])
     for images, targets in Watched(feed, device).batches(0, 0):
         # none of these may be left open while the batch is given away
