@@ -198,7 +198,7 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     os.utime(tmp_path / "results/catalog/fields.parquet")
     found = to_do(tmp_path)
     assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
-                          "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
+                          "cluster", "cell_trees", "plot_clusters", "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
                           "compare", "build_site"}  # fmt: skip
 
 
@@ -503,7 +503,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 15
+    assert table["jobs"].sum() == 4 * 500 + 500 + 18
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

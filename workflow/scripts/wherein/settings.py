@@ -373,3 +373,14 @@ def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The section `biology` as its stages read it: with local files of gene sets, and without their server."""
     own = {key: value for key, value in config["biology"].items() if key != "gene_set_server"}
     return own | {"gene_sets": gene_set_files(config)}
+
+
+def terms_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What testing groups of proteins against gene sets depends on, of the section `biology`."""
+    names = ("gene_sets", "min_set_size", "max_set_size", "min_cluster_size")
+    return {name: biology_settings(config)[name] for name in names}
+
+
+def without(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A section of the configuration without some of its keys, which other rules read."""
+    return {key: value for key, value in settings.items() if key not in keys}

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from wherein.analysis.aggregate import Scale, Units, group_means, read_units, scaled_units
-from wherein.analysis.clustering import cut, hierarchical_clustering
+from wherein.analysis.clustering import clustered_points, cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
 from wherein.analysis.moved import MOVED, compare_states, field_means, samples_of_fields
 from wherein.analysis.projection import principal_components, umap_coordinates
@@ -169,7 +169,8 @@ def map_proteins(
     scores, loadings, ratio = principal_components(means, settings["components"])
     layout, note = _umap(scores, settings)
     notes += [f"map of proteins: {note}"] if note else []
-    tree, leaf = hierarchical_clustering(scores, settings["linkage"], settings["metric"], settings["order_up_to"])
+    points = clustered_points(means, scores, settings["points"])
+    tree, leaf = hierarchical_clustering(points, settings["linkage"], settings["metric"], settings["order_up_to"])
     numbers = cut(tree, leaf, settings["clusters"], settings["height"])
     obs, unknown = describe_proteins(table, codes, list(proteins), words)
     if unknown:

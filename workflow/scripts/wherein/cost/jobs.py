@@ -139,6 +139,14 @@ STAGES = (
     _stage("enrich", "model", ["results/biology/{model}/enrichment.tsv"], "atlas fetch_gene_sets"),
     _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
            "results/biology/{model}/heterogeneity_fields.tsv"], f"catalog crop samples {EMBEDDED} evaluate"),
+    _stage("cluster", "model", [*(f"results/atlas/{{model}}/{name}" for name in ("groups.tsv", "members.tsv",
+           "agreement.tsv", "organelles.tsv", "spectrum.h5ad")), "results/biology/{model}/enrichment_groups.tsv"],
+           "atlas fetch_gene_sets"),
+    _stage("cell_trees", "model", ["results/atlas/{model}/cell_trees.parquet"],
+           f"catalog crop samples {EMBEDDED} heterogeneity"),
+    _stage("plot_clusters", "model", [f"{FIGURES}/{{model}}/{name}" for name in ("spectrum.png", "stability.png",
+           "within", "cell_trees")], "atlas cluster cell_trees crop", summary="",
+           benchmark="results/benchmark/report/plot_clusters/{model}.tsv"),
     _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
            "results/report/overrides.tsv"],
            f"catalog download simulate qc crop samples segment segment_network {EMBEDDED}",
@@ -161,8 +169,8 @@ STAGES = (
            benchmark="results/benchmark/report/compare.tsv"),
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
-           "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
-           "heterogeneity", f"split train combine {EMBEDDED}",
+           "plot_qc plot_segmentation plot_model plot_scores plot_clusters compare break_down probe_leaks atlas "
+           "evaluate enrich heterogeneity cluster cell_trees", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""

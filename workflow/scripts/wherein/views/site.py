@@ -97,9 +97,11 @@ def build_site(
             own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
+            groupings = grouped(inputs, partial, settings["max_q"])
             credits_ = attributions(run, sources, gene_sets, inputs)
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
             content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
+            content["groupings"] = groupings
             pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
