@@ -16,6 +16,7 @@ from wherein.summary import stage_summary
 from wherein.tables import write_tsv
 from wherein.views.attribution import Credit, attributions
 from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
+from wherein.views.clusters_page import grouped
 from wherein.views.composites import legend_in_words
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
