@@ -89,6 +89,12 @@ class FakeRun:
             "units": "atlas/{model}/units.parquet",
             "proteins": "atlas/{model}/proteins.h5ad",
             "clusters": "atlas/{model}/clusters.tsv",
+            "groups_of_proteins": "atlas/{model}/groups.tsv",
+            "agreement": "atlas/{model}/agreement.tsv",
+            "spectrum": "atlas/{model}/spectrum.h5ad",
+            "group_terms": "biology/{model}/enrichment_groups.tsv",
+            "within_figures": "report/figures/{model}/within",
+            "cell_tree_figures": "report/figures/{model}/cell_trees",
             "moved": "atlas/{model}/moved.tsv",
             "scores": "evaluation/{model}/scores.json",
             "classes": "evaluation/{model}/classes.tsv",
@@ -219,6 +225,7 @@ def empty_model(run: FakeRun, model: str) -> None:
     atlas = anndata.AnnData(np.ones((1, 4), np.float32), obs=obs, var=pd.DataFrame(index=list("abcd")))
     atlas.obsm["X_umap"] = np.full((1, 2), np.nan)
     atlas.obsm["X_pca"] = np.zeros((1, 1))
+    atlas.layers["scaled"], atlas.uns["linkage"] = np.zeros((1, 4), np.float32), np.zeros((0, 4))
     atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
     filled = {
         "atlas": ("clusters", "moved"),
@@ -567,7 +574,7 @@ def _atlas(run: FakeRun, model: str, units: pd.DataFrame, codes: np.ndarray, by_
     )
     atlas = anndata.AnnData(means, obs=obs, var=pd.DataFrame(index=[f"feature {n}" for n in range(means.shape[1])]))
     atlas.obsm["X_pca"], atlas.obsm["X_umap"] = means[:, :4], means[:, :2]
-    atlas.uns["linkage"] = tree
+    atlas.uns["linkage"], atlas.layers["scaled"] = tree, means
     atlas.uns["wherein"] = json.dumps({"model": model})
     atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
     rows = []

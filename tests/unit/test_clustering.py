@@ -6,12 +6,13 @@ from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist
 from wherein.analysis.clustering import (
     LINKAGES,
-    METRICS,
-    condensed_distances,
+    clustered_points,
     cut,
     default_clusters,
     hierarchical_clustering,
+    standardized,
 )
+from wherein.analysis.distances import METRICS, condensed_distances
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -26,7 +27,28 @@ def test_points_without_direction_have_distances():
     assert condensed_distances(points, "cosine")[0] == 1
 
 
-@pytest.mark.parametrize("linkage", LINKAGES)
+def test_distances_over_several_blocks(monkeypatch):
+    monkeypatch.setattr("wherein.analysis.distances.ROWS", 7)
+    points = np.random.default_rng(0).normal(size=(30, 4)) + 1000
+    points[11] = points[3]
+    found = condensed_distances(points, "euclidean")
+    assert np.allclose(found, pdist(points), atol=1e-7)
+    assert (found == 0).sum() == 1, "equal points are at distance 0, not at what rounding leaves"
+
+
+def test_points_of_the_paper_are_all_features_on_one_scale():
+    vectors = np.random.default_rng(4).normal(size=(20, 5)) * [1, 10, 100, 0, 1]
+    found = standardized(vectors)
+    assert found.shape == (20, 4)
+    assert np.allclose(found.mean(axis=0), 0)
+    assert np.allclose(found.std(axis=0), 1)
+    assert clustered_points(vectors, vectors[:, :2], "components").shape == (20, 2)
+    assert np.array_equal(clustered_points(vectors, vectors[:, :2], "features"), found)
+    with pytest.raises(ValueError, match="allowed are components, features"):
+        clustered_points(vectors, vectors, "cells")
+
+
+@pytest.mark.parametrize("linkage", [name for name in LINKAGES if name != "likelihood"])
 def test_tree_against_scipy(linkage):
     points = np.random.default_rng(1).normal(size=(30, 5))
     tree, leaf = hierarchical_clustering(points, linkage, "euclidean", 1000)
@@ -87,6 +109,8 @@ def test_wrong_settings_say_what_is_allowed():
     points = np.zeros((3, 2))
     with pytest.raises(ValueError, match=r"'ward' needs the metric 'euclidean'.*atlas.linkage"):
         hierarchical_clustering(points, "ward", "cosine", 10)
+    with pytest.raises(ValueError, match="'likelihood' needs the metric 'euclidean'"):
+        hierarchical_clustering(points, "likelihood", "correlation", 10)
     with pytest.raises(ValueError, match="allowed are ward"):
         hierarchical_clustering(points, "centroid", "euclidean", 10)
     with pytest.raises(ValueError, match="allowed are euclidean"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fake_groups import write_fake_groups
 from fake_run import FakeRun, empty_model, write_fake_run
 from fake_scores import write_fake_maps, write_fake_scores
 from PIL import Image
@@ -70,6 +71,11 @@ def run(tmp_path_factory) -> FakeRun:
     empty_model(found, "empty")
     draw_figures(found, {**defaults("report"), "dpi": 60})
     write_fake_scores(found, {**defaults("report"), "dpi": 60})
+    sets = found.root / "sets.gmt"
+    sets.write_text("half of them (GO:0000001)\t\t" + "\t".join(f"HGENE{n}" for n in range(5)) + "\n")
+    for model in found.models:
+        report = {**defaults("report"), "dpi": 60}
+        write_fake_groups(found, model, report, {"go": str(sets)}, trees=model == "classic")
     return found
 
 
@@ -606,3 +612,34 @@ def test_the_gallery_shows_what_people_or_the_model_got_wrong_first():
     assert found[2]["probability"] == 0.7
     assert [row["field_id"] for row in gallery(fields, ("w", "x", "y", "z"), annotated, 1)] == ["b"]
     assert [row["field_id"] for row in gallery(fields, ("w", "x", "y", "z"), [], 10)] == ["b", "d", "c"]
+
+
+def test_clusters_page_says_how_far_to_trust_each_group(run, site):
+    page = (site / "clusters.html").read_text()
+    for model in run.models:
+        section = page[page.index(f'data-model="{model}"') :].split("</section>")[0]
+        agreed = pd.read_csv(run.path(f"atlas/{model}/agreement.tsv"), sep="\t")
+        groups = pd.read_csv(run.path(f"atlas/{model}/groups.tsv"), sep="\t")
+        for row in agreed.itertuples():
+            assert share(row.ari) in section
+        assert section.count("<b>Community ") == (groups["grouping"] == "leiden").sum()
+        assert "Benjamini-Hochberg" in section
+        assert "permutation" in set(agreed["test"].str.split().str[0])
+        for name in re.findall(r'(?:href|src)="(figures/[^"]+)"', section):
+            assert (site / name).is_file(), name
+    classic = page[page.index('data-model="classic"') :].split("</section>")[0]
+    assert "cell_trees/HGENE0.png" in classic
+    assert "GO:0000001" in classic
+    assert "<b>ours</b>" in classic
+    empty = page[page.index('data-model="empty"') :].split("</section>")[0]
+    assert "No trees of cells" in empty
+    assert "Too few proteins have one published location" in empty
+
+
+def test_figures_of_groups_are_not_blank(run):
+    for model in run.models:
+        folder = run.root / "report" / "figures" / model
+        drawn = [folder / "spectrum.png", folder / "stability.png", *folder.glob("*/*.png")]
+        for path in drawn:
+            assert np.asarray(Image.open(path).convert("L")).std() > 3, path
+    assert [path.name for path in (run.root / "report/figures/classic/cell_trees").glob("*.png")] == ["HGENE0.png"]

@@ -36,3 +36,67 @@ rule atlas:
         "Mapping and clustering the proteins by {wildcards.model}"
     script:
         "../scripts/atlas.py"
+
+
+rule cluster:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        gene_sets=gene_set_files(config).values(),
+    output:
+        groups="results/atlas/{model}/groups.tsv",
+        members="results/atlas/{model}/members.tsv",
+        agreement="results/atlas/{model}/agreement.tsv",
+        organelles="results/atlas/{model}/organelles.tsv",
+        spectrum="results/atlas/{model}/spectrum.h5ad",
+        terms="results/biology/{model}/enrichment_groups.tsv",
+        summary="results/summaries/cluster/{model}.json",
+    log:
+        "logs/cluster/{model}.log",
+    benchmark:
+        "results/benchmark/cluster/{model}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(6000),
+        runtime=240,
+    params:
+        settings=without(config["atlas"], "cell_trees"),
+        biology=terms_settings(config),
+        code=code_digest("cluster"),
+    message:
+        "Grouping the proteins of {wildcards.model} in further ways, and again with others left out"
+    script:
+        "../scripts/cluster.py"
+
+
+rule cell_trees:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        fields="results/catalog/fields.parquet",
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        predictions="results/evaluation/{model}/predictions.parquet",
+        heterogeneity="results/biology/{model}/heterogeneity.tsv",
+    output:
+        trees="results/atlas/{model}/cell_trees.parquet",
+        summary="results/summaries/cell_trees/{model}.json",
+    log:
+        "logs/cell_trees/{model}.log",
+    benchmark:
+        "results/benchmark/cell_trees/{model}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        settings=without(config["atlas"], "groupings"),
+        level=model_level,
+        code=code_digest("cell_trees"),
+    message:
+        "Joining the cells of single proteins into trees by {wildcards.model}"
+    script:
+        "../scripts/cell_trees.py"

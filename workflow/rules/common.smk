@@ -65,6 +65,8 @@ from wherein.settings import (
     release_files,
     roles_of_source,
     release_settings,
+    terms_settings,
+    without,
 )
 from wherein.shards import members_digest, read_shards
 
@@ -813,7 +815,16 @@ def run_summaries(wildcards):
         + found
         + [
             f"results/summaries/{stage}/{model}.json"
-            for stage in ("evaluate", "break_down", "probe_leaks", "atlas", "enrich", "heterogeneity")
+            for stage in (
+                "evaluate",
+                "break_down",
+                "probe_leaks",
+                "atlas",
+                "cluster",
+                "enrich",
+                "heterogeneity",
+                "cell_trees",
+            )
             for model in models
         ]
         + [f"results/summaries/{stage}/{model}.json" for stage in ("prerank", "complexes") for model in models]

@@ -251,6 +251,54 @@ rule plot_gene_sets:
         "../scripts/plot_gene_sets.py"
 
 
+rule plot_clusters:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        groups="results/atlas/{model}/groups.tsv",
+        members="results/atlas/{model}/members.tsv",
+        agreement="results/atlas/{model}/agreement.tsv",
+        organelles="results/atlas/{model}/organelles.tsv",
+        spectrum="results/atlas/{model}/spectrum.h5ad",
+        terms="results/biology/{model}/enrichment_groups.tsv",
+        trees="results/atlas/{model}/cell_trees.parquet",
+        cells=per_shard("results/cells/{shard}.parquet"),
+        crops=per_shard("results/crops/{shard}.zarr"),
+    output:
+        spectrum=report(
+            "results/report/figures/{model}/spectrum.png",
+            caption="../report/spectrum.rst",
+            category="Atlas",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "feature spectrum"},
+        ),
+        stability=report(
+            "results/report/figures/{model}/stability.png",
+            caption="../report/stability.rst",
+            category="Atlas",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "how well clusters come again"},
+        ),
+        within=directory("results/report/figures/{model}/within"),
+        cell_trees=directory("results/report/figures/{model}/cell_trees"),
+    log:
+        "logs/report/plot_clusters/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_clusters/{model}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=60,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_clusters"),
+    message:
+        "Drawing clusters, spectrum and trees of cells of {wildcards.model}"
+    script:
+        "../scripts/plot_clusters.py"
+
+
 rule plot_scores:
     input:
         classes="results/evaluation/{model}/classes.tsv",
@@ -467,6 +515,12 @@ rule build_site:
         units=evaluated("results/atlas/{model}/units.parquet"),
         proteins=evaluated("results/atlas/{model}/proteins.h5ad"),
         clusters=evaluated("results/atlas/{model}/clusters.tsv"),
+        groups_of_proteins=evaluated("results/atlas/{model}/groups.tsv"),
+        agreement=evaluated("results/atlas/{model}/agreement.tsv"),
+        spectrum=evaluated("results/atlas/{model}/spectrum.h5ad"),
+        group_terms=evaluated("results/biology/{model}/enrichment_groups.tsv"),
+        within_figures=evaluated("results/report/figures/{model}/within"),
+        cell_tree_figures=evaluated("results/report/figures/{model}/cell_trees"),
         moved=evaluated("results/atlas/{model}/moved.tsv"),
         scores=evaluated("results/evaluation/{model}/scores.json"),
         classes=evaluated("results/evaluation/{model}/classes.tsv"),

@@ -528,10 +528,13 @@ APART_FROM_CELLS = (
 ALIGNMENT = ("align_models", "alignment", "alignment_window")
 """Keys of the section `atlas` that only aligned maps depend on."""
 
+GROUPINGS = ("groupings", "cell_trees")
+"""Keys of the section `atlas` that the atlas itself does not read."""
+
 
 def atlas_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The section `atlas` as the atlas reads it: without what only aligned maps depend on, and where a saved map is."""
-    return {key: value for key, value in config["atlas"].items() if key not in (*ALIGNMENT, "onto_map")}
+    return {key: value for key, value in config["atlas"].items() if key not in (*ALIGNMENT, *GROUPINGS, "onto_map")}
 
 
 def alignment_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -563,3 +566,14 @@ def complexes_settings(config: dict[str, Any]) -> dict[str, Any]:
     # gene sets are asked for the pairs of sets alone
     sets = gene_set_files(config) if own["set_pairs"] else {}
     return own["complexes"] | {key: own[key] for key in keys} | {"gene_sets": sets}
+
+
+def terms_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What testing groups of proteins against gene sets depends on, of the section `biology`."""
+    names = ("gene_sets", "min_set_size", "max_set_size", "min_cluster_size")
+    return {name: enrichment_settings(config)[name] for name in names}
+
+
+def without(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A section of the configuration without some of its keys, which other rules read."""
+    return {key: value for key, value in settings.items() if key not in keys}

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from wherein.analysis.aggregate import GroupSums, Scale, UnitStream, filled, open_units, scale_of_stream
-from wherein.analysis.clustering import cut, hierarchical_clustering
+from wherein.analysis.clustering import clustered_points, cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
 from wherein.analysis.layout import Layout, layout_of, umap_coordinates
 from wherein.analysis.levels import Blocks, group_vectors
@@ -336,7 +336,8 @@ def map_proteins(
     scores, loadings, ratio = principal_components(gathered.scaled, settings["components"])
     places, note = umap_coordinates(scores, layout)
     notes += [f"map of proteins: {note}"] if note else []
-    tree, leaf = hierarchical_clustering(scores, settings["linkage"], settings["metric"], settings["order_up_to"])
+    points = clustered_points(gathered.scaled, scores, settings["points"])
+    tree, leaf = hierarchical_clustering(points, settings["linkage"], settings["metric"], settings["order_up_to"])
     numbers = cut(tree, leaf, settings["clusters"], settings["height"])
     obs, unknown = describe_proteins(table, codes, names, words)
     if unknown:

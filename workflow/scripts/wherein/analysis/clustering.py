@@ -1,40 +1,13 @@
 """Hierarchical clustering: linkage, order of the leaves, and clusters cut from it."""
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, leaves_list, optimal_leaf_ordering
-from scipy.spatial.distance import squareform
+from scipy.cluster.hierarchy import fcluster
 
-LINKAGES = ("ward", "average", "complete", "single")
-METRICS = ("euclidean", "cosine", "correlation")
+from wherein.analysis.distances import condensed_distances
+from wherein.analysis.leaf_order import ordered_tree
+from wherein.analysis.likelihood import likelihood_tree
 
-
-def condensed_distances(points: np.ndarray, metric: str) -> np.ndarray:
-    """Distances of all pairs, by matrix products (six times as fast as `pdist` at 12,000 x 256).
-
-    Args:
-        points: (N, D).
-        metric: one of METRICS; `correlation` is 1 - Pearson's r, `cosine` 1 - the cosine. A point without length or
-            without variation is at distance 1 from every other.
-
-    Returns:
-        (N (N - 1) / 2,) float64 in scipy's condensed order.
-
-    Raises:
-        ValueError: the metric is none of these.
-    """
-    from sklearn.metrics import pairwise_distances
-
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}: allowed are {', '.join(METRICS)}")
-    points = np.asarray(points, np.float64)
-    if len(points) < 2 or not points.shape[1]:
-        return np.zeros(len(points) * max(0, len(points) - 1) // 2)
-    if metric == "correlation":
-        points, metric = points - points.mean(axis=1, keepdims=True), "cosine"
-    square = pairwise_distances(points, metric=metric)
-    np.fill_diagonal(square, 0)
-    # products of different blocks round differently: take the mean of both triangles
-    return squareform((square + square.T) / 2, checks=False)
+LINKAGES = ("ward", "average", "complete", "single", "likelihood")
 
 
 def hierarchical_clustering(
@@ -44,10 +17,12 @@ def hierarchical_clustering(
 
     Args:
         points: (N, D).
-        linkage: one of LINKAGES; `ward` needs the metric `euclidean`.
+        linkage: one of LINKAGES; `ward` and `likelihood` need the metric `euclidean`. For `likelihood`, features are
+            expected on one scale, see `wherein.analysis.likelihood`.
         metric: one of METRICS.
         order_up_to: most points whose leaves are brought into the optimal order (Bar-Joseph et al. 2001), whose time
-            grows faster than the cube of their number.
+            grows faster than the cube of their number; beyond, the order is optimal for clades of so many and fewer
+            (`wherein.analysis.leaf_order`). 0 leaves the order as the linkage gives it.
 
     Returns:
         tree: (N - 1, 4) float64 as scipy writes it; (0, 4) with fewer than two points.
@@ -60,20 +35,51 @@ def hierarchical_clustering(
 
     if linkage not in LINKAGES:
         raise ValueError(f"linkage {linkage!r}: allowed are {', '.join(LINKAGES)}")
-    if linkage == "ward" and metric != "euclidean":
+    if linkage in ("ward", "likelihood") and metric != "euclidean":
         raise ValueError(
-            f"linkage 'ward' needs the metric 'euclidean', found {metric!r}: set atlas.linkage to 'average', "
+            f"linkage {linkage!r} needs the metric 'euclidean', found {metric!r}: set atlas.linkage to 'average', "
             "or atlas.metric to 'euclidean'"
         )
-    distances = condensed_distances(points, metric)
-    if len(points) < 2:
-        return np.zeros((0, 4)), np.zeros(len(points), np.int64)
-    tree = fastcluster.linkage(distances, method=linkage)
-    if 2 < len(points) <= order_up_to:
-        tree = optimal_leaf_ordering(tree, distances)
-    leaf = np.empty(len(points), np.int64)
-    leaf[leaves_list(tree)] = np.arange(len(points))
-    return tree, leaf
+    number = len(points)
+    if number < 2:
+        condensed_distances(points, metric)
+        return np.zeros((0, 4)), np.zeros(number, np.int64)
+    if linkage == "likelihood":
+        tree, distances = likelihood_tree(points), None
+    else:
+        distances = condensed_distances(points, metric)
+        exact = number <= order_up_to
+        # fastcluster works in its input's memory where it may: a copy is 0.6 GB for 12,000 points
+        tree = fastcluster.linkage(distances, method=linkage, preserve_input=exact)
+        distances = distances if exact else None
+    return ordered_tree(tree, points, metric, order_up_to, distances)
+
+
+def clustered_points(scaled: np.ndarray, components: np.ndarray, points: str) -> np.ndarray:
+    """What proteins are clustered by.
+
+    Args:
+        scaled: (N, D) vectors of the proteins.
+        components: (N, K) their principal components.
+        points: `components`, or `features` for all of them, centred and scaled over the proteins.
+
+    Raises:
+        ValueError: `points` is neither.
+    """
+    if points not in ("components", "features"):
+        raise ValueError(f"points {points!r}: allowed are components, features")
+    return components if points == "components" else standardized(scaled)
+
+
+def standardized(vectors: np.ndarray) -> np.ndarray:
+    """Centre and scale features: (N, D) to float64 of mean 0 and standard deviation 1, constant ones left out."""
+    values = np.asarray(vectors, np.float64)
+    if not len(values):
+        return values
+    centred = values - values.mean(axis=0)
+    spread = centred.std(axis=0)
+    alive = spread > 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-300)
+    return centred[:, alive] / spread[alive]
 
 
 def cut(tree: np.ndarray, leaf: np.ndarray, clusters: int | None, height: float | None) -> np.ndarray:
@@ -95,11 +101,24 @@ def cut(tree: np.ndarray, leaf: np.ndarray, clusters: int | None, height: float 
         flat = fcluster(tree, t=height, criterion="distance")
     else:
         flat = fcluster(tree, t=min(clusters or default_clusters(number), number), criterion="maxclust")
+    return numbered(flat, leaf)
+
+
+def numbered(flat: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """Number clusters from 1 in the order in which they are met along the leaves.
+
+    Args:
+        flat: (N,) any labels of clusters.
+        leaf: (N,) places of the points.
+
+    Returns:
+        (N,) int64.
+    """
     order = np.argsort(leaf)
     _, first, codes = np.unique(flat[order], return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(1, len(first) + 1)
-    numbers = np.empty(number, np.int64)
+    numbers = np.empty(len(flat), np.int64)
     numbers[order] = rank[codes]
     return numbers
 

@@ -154,6 +154,14 @@ STAGES = (
            "atlas heterogeneity fetch_gene_sets make_gene_sets"),
     _stage("complexes", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("complex_neighbours",
            "complex_curve", "complex_pairs", "complexes", "set_pairs")], "atlas fetch_gene_sets make_gene_sets"),
+    _stage("cluster", "model", [*(f"results/atlas/{{model}}/{name}" for name in ("groups.tsv", "members.tsv",
+           "agreement.tsv", "organelles.tsv", "spectrum.h5ad")), "results/biology/{model}/enrichment_groups.tsv"],
+           "atlas fetch_gene_sets"),
+    _stage("cell_trees", "model", ["results/atlas/{model}/cell_trees.parquet"],
+           f"catalog crop samples {EMBEDDED} heterogeneity"),
+    _stage("plot_clusters", "model", [f"{FIGURES}/{{model}}/{name}" for name in ("spectrum.png", "stability.png",
+           "within", "cell_trees")], "atlas cluster cell_trees crop", summary="",
+           benchmark="results/benchmark/report/plot_clusters/{model}.tsv"),
     _stage("balance", "", ["results/report/balance.tsv", "results/report/left_out.tsv",
            "results/report/overrides.tsv"],
            f"catalog download simulate qc crop samples segment segment_network {EMBEDDED}",
@@ -182,9 +190,9 @@ STAGES = (
            benchmark="results/benchmark/report/compare.tsv"),
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
-           "plot_qc plot_segmentation plot_model plot_scores plot_training attend compare break_down probe_leaks atlas "
-           "evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets",
-           f"split train combine {EMBEDDED}",
+           "plot_qc plot_segmentation plot_model plot_scores plot_training plot_clusters attend compare break_down "
+           "probe_leaks atlas evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets cluster "
+           "cell_trees", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""

@@ -1,5 +1,6 @@
 """What all pages share: their templates, and numbers as people read them."""
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -33,6 +34,8 @@ STAGE_NAMES = {
     "enrich": "enrichment",
     "prerank": "enrichment of rankings",
     "make_gene_sets": "gene sets from annotations",
+    "cluster": "groups of proteins",
+    "cell_trees": "trees of cells",
 }
 """How pages call stages whose own name says too little."""
 
@@ -50,6 +53,11 @@ def environment() -> jinja2.Environment:
     found.filters.update(score=score, percent=percent, signed=signed)
     found.filters.update(hours=lambda hours: duration(3600 * hours))
     return found
+
+
+def file_name(text: str) -> str:
+    """A name of ours, such as a location or protein, as the name of a file; two that differ may become alike."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text)
 
 
 def thousands(value: float | None) -> str:

@@ -16,6 +16,7 @@ from wherein.summary import stage_summary
 from wherein.tables import write_tsv
 from wherein.views.attribution import Credit, attributions
 from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
+from wherein.views.clusters_page import grouped
 from wherein.views.composites import legend_in_words
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
@@ -100,10 +101,12 @@ def build_site(
             own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
+            groupings = grouped(inputs, partial, settings["max_q"])
             credits_ = attributions(run, sources, gene_sets, inputs)
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
             content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
             content["gene_sets"] = gene_set_pages(inputs, settings["max_q"])
+            content["groupings"] = groupings
             pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
