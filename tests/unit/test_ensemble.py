@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from wherein import tables
 from wherein.labels import vocabulary
-from wherein.models.ensemble import combined, embed_ensemble, fit, fit_ensemble
+from wherein.models.ensemble import combined, embed_ensemble, fit, fit_ensemble, silences
 from wherein.models.training_table import schema
 
 CLASSES = list(vocabulary("yeast17").classes)
@@ -127,14 +127,20 @@ def test_a_row_of_which_a_member_says_nothing_does_not_count(tmp_path):
     truth, part, paths = write(tmp_path, "mean")
     known, summary = refit(tmp_path, slice(1, None))
     assert summary["counts"] == {"in": 20, "kept": 19, "member_silent": 1}
-    assert summary["notes"] == ["1 of 20 validation rows were left out: two says nothing of 1 of 20"]
+    assert summary["notes"] == ["1 of 20 validation rows were left out: two says nothing of 1 (of 20)"]
     said = np.stack([tables.read_tables([path])[CLASSES].to_numpy() for path in paths["predictions"]])
     rows = np.flatnonzero(part == "validation")[1:]
     np.testing.assert_allclose(known["coefficients"], fit(said[:, rows], truth[rows], "weighted"), rtol=1e-6)
     assert "19 of 20 validation rows" in (tmp_path / "b").read_text()
 
 
+def test_rows_of_shards_that_not_all_members_see_are_told_apart():
+    silent = np.array([[True, True, False, False], [True, True, True, False]])
+    told = "two says nothing of 1, 2 lie in shards that not all members work on (of 4)"
+    assert silences(["one", "two"], silent, 4) == told
+
+
 def test_members_that_share_no_row_cannot_be_put_together(tmp_path):
     write(tmp_path, "mean")
-    with pytest.raises(ValueError, match="two says nothing of 20 of 20"):
+    with pytest.raises(ValueError, match=r"two says nothing of 20 \(of 20\)"):
         refit(tmp_path, slice(1, 3))

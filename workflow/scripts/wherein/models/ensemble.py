@@ -85,7 +85,7 @@ def fit_ensemble(
         if not heard.any():
             raise ValueError(
                 f"there is no validation row of {table} of which all members say something: "
-                f"{_silences(members, silent, len(chosen))}. Members have to work on the same sources; look at the "
+                f"{silences(members, silent, len(chosen))}. Members have to work on the same sources; look at the "
                 "balance of those that do not"
             )
         truth = chosen[classes].to_numpy(bool)[heard]
@@ -106,7 +106,7 @@ def fit_ensemble(
             report.counts[MEMBER_SILENT] = int((~heard).sum())
             report.notes.append(
                 f"{int((~heard).sum())} of {len(chosen)} validation rows were left out: "
-                f"{_silences(members, silent, len(chosen))}"
+                f"{silences(members, silent, len(chosen))}"
             )
         report.extra |= {"members": members, "combine": settings["combine"]}
 
@@ -125,10 +125,14 @@ def said_of(paths: Sequence[str], units: pd.Series, classes: Sequence[str], memb
     return found
 
 
-def _silences(members: Sequence[str], silent: np.ndarray, rows: int) -> str:
+def silences(members: Sequence[str], silent: np.ndarray, rows: int) -> str:
     """Of how many of the rows members say nothing, in words; silent: (M, N) bool."""
-    counts = [(name, int(own.sum())) for name, own in zip(members, silent, strict=True) if own.any()]
-    return ", ".join(f"{name} says nothing of {count} of {rows}" for name, count in counts) or "there is none at all"
+    unasked = silent.all(axis=0)
+    counts = [(name, int((own & ~unasked).sum())) for name, own in zip(members, silent, strict=True)]
+    told = [f"{name} says nothing of {count}" for name, count in counts if count]
+    if unasked.any():
+        told.append(f"{int(unasked.sum())} lie in shards that not all members work on")
+    return f"{', '.join(told) or 'there is none at all'} (of {rows})"
 
 
 def fit(told: np.ndarray, truth: np.ndarray, combine: str) -> np.ndarray:
