@@ -264,7 +264,9 @@ class Run:
         stores = self.shrink(trained["grid"])
         table = self.table(model, settings)
         rows = tables.read_tables([table])
-        few = rows.sample(count, random_state=0)  # any part: nothing is scored here but what was learned.assign(part="train")
+        few = rows.sample(
+            count, random_state=0
+        )  # any part: nothing is scored here but what was learned.assign(part="train")
         twice = pd.concat([few, few.assign(part="validation")], ignore_index=True)
         small = self.path("training", f"{model}-{count}.parquet")
         tables.write_table(small, twice, schema(tables.read_metadata(table)["classes"]), tables.read_metadata(table))
