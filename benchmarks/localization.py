@@ -12,7 +12,9 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -52,7 +54,7 @@ class ByHeart(NamedTuple):
     px: int
     epochs: int
     learning_rate: float
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 BY_HEART = {
@@ -90,7 +92,7 @@ def configured(options: argparse.Namespace) -> dict[str, Any]:
         models[name] = {
             "kind": name,
             "level": "field",
-            "options": heart.options if options.overfit else {},
+            "options": dict(heart.options) if options.overfit else {},
             "field_px": px,
             "tile_px": side,
             "normalization": "rumetshofer2019",
