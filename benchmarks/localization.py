@@ -12,7 +12,9 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -52,7 +54,7 @@ class ByHeart(NamedTuple):
     px: int
     epochs: int
     learning_rate: float
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 BY_HEART = {
@@ -90,7 +92,7 @@ def configured(options: argparse.Namespace) -> dict[str, Any]:
         models[name] = {
             "kind": name,
             "level": "field",
-            "options": heart.options if options.overfit else {},
+            "options": dict(heart.options) if options.overfit else {},
             "field_px": px,
             "tile_px": side,
             "normalization": "rumetshofer2019",
@@ -263,7 +265,9 @@ class Run:
         stores = self.shrink(trained["grid"])
         table = self.table(model, settings)
         rows = tables.read_tables([table])
-        few = rows.sample(count, random_state=0)  # any part: nothing is scored here but what was learned.assign(part="train")
+        few = rows.sample(
+            count, random_state=0
+        )  # any part: nothing is scored here but what was learned.assign(part="train")
         twice = pd.concat([few, few.assign(part="validation")], ignore_index=True)
         small = self.path("training", f"{model}-{count}.parquet")
         tables.write_table(small, twice, schema(tables.read_metadata(table)["classes"]), tables.read_metadata(table))

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -80,17 +81,16 @@ def test_a_signal_goes_on_to_all(pretend, tmp_path, number):
     teller = threading.Thread(target=tell)
     teller.start()
     before = signal.getsignal(number)
-    what = "wait for word" if number == signal.SIGTERM else "wait"  # a process that hears nothing of USR1 dies of it
     with pytest.raises(Interrupted):
-        pretend(rank0=what, rank1=what)
+        pretend(rank0="wait for word", rank1="wait for word")
     teller.join()
     assert signal.getsignal(number) == before
 
 
 def test_a_launcher_starts_them_in_our_place(pretend, tmp_path, monkeypatch):
     monkeypatch.setenv("OWN_WORD", "7")
-    pretend(launcher="env SLURM_PROCID=$OWN_WORD WORLD_SIZE='2'", processes=4)
-    assert told(tmp_path)[0].startswith("7 2 ")
+    pretend(launcher="env SLURM_PROCID=$OWN_WORD WORLD_SIZE='$MASTER_ADDR'", processes=4)
+    assert told(tmp_path)[0].startswith(f"7 {socket.gethostname()} {socket.gethostname()} ")
     assert told(tmp_path)[0].endswith(" 2")
     assert "127.0.0.1" not in told(tmp_path)[0]
     with pytest.raises(ProcessFailedError):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from string import Template
 from types import FrameType
 from typing import Any
 
@@ -68,7 +69,7 @@ def train_together(processes: int, launcher: str | None, threads: int, state: st
     folder = Path(state)
     order = folder / ORDER
     write_json(order, job)
-    relay = _Relay()
+    relay = _Relay(launcher)
     try:
         with relay:
             code = _until_memory_suffices(order, processes, launcher, relay)
@@ -103,7 +104,7 @@ def _started(order: Path, processes: int, launcher: str | None) -> list[subproce
     common = {**os.environ, "PYTHONPATH": paths, "MASTER_PORT": str(_free_port())}
     if launcher is not None:
         common["MASTER_ADDR"] = socket.gethostname()
-        words = [os.path.expandvars(word) for word in shlex.split(launcher)]
+        words = [Template(word).safe_substitute(common) for word in shlex.split(launcher)]
         LOG.info("starting processes by: %s", shlex.join([*words, *command]))
         return [subprocess.Popen([*words, *command], env=common, stdin=subprocess.DEVNULL)]
     common |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(processes)}
@@ -141,14 +142,20 @@ def _wait(relay: "_Relay") -> int:
 
 
 class _Relay:
-    """While the block runs, SIGTERM and SIGUSR1 go on to the children.
+    """While the block runs, SIGTERM and SIGUSR1 go on to the children, as the one of them that these take as a word.
+
+    Args:
+        launcher: what the child is, if it starts processes in its turn.
 
     Attributes:
+        word: the signal that is sent.
         children: who they go to.
         asked: whether one has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, launcher: str | None) -> None:
+        # srun ends its tasks at once when it is terminated, and hands on this one
+        self.word = signal.SIGUSR1 if launcher and Path(shlex.split(launcher)[0]).name == "srun" else signal.SIGTERM
         self.children: Sequence[subprocess.Popen[bytes]] = ()
         self.asked = False
         self._before: Mapping[signal.Signals, Any] = {}
@@ -175,12 +182,12 @@ class _Relay:
     def hand_on(self) -> None:
         """Tell children that were started just now what had come before."""
         if self.asked:
-            self.tell(signal.SIGTERM)
+            self.tell(self.word)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         LOG.warning("got %s: handing it on to the processes", signal.Signals(number).name)
         self.asked = True
-        self.tell(number)
+        self.tell(self.word)
 
 
 def _parts_wanted(folder: Path) -> dict[Path, str]:
