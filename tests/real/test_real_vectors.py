@@ -52,13 +52,14 @@ def test_every_class_finds_its_name(published):
 def test_published_locations_and_identifiers(published):
     _, found = published
     fields = found.fields.set_index(found.fields["genes"].str[0])
-    assert fields["ensembl_ids"].str.len().eq(1).all()
+    # three have a second id, on another assembly of their chromosome
+    assert fields["ensembl_ids"].str.len().value_counts().to_dict() == {1: 90, 2: 3}
     assert set(fields.index[fields["labels"].str.len() == 0]) == {"HDAC10", "HDAC11", "KAT2A", "PPP1CC", "PRKAG3"}
     assert fields.loc["AURKA", "labels"].tolist() == ["Centrosome", "Cytosol", "Nucleoplasm"]
 
 
-def test_most_proteins_are_where_the_atlas_has_them(published):
-    """The published probabilities against the atlas's locations: chance is 0.54, the share of the nucleoplasm first."""
+def test_the_most_probable_class_is_less_often_right_than_the_nucleoplasm(published):
+    """The published probabilities against the atlas's locations: these are proteins of chromatin, in other cells."""
     _, found = published
     words = vocabulary("hpa28")
     table = pd.concat([pd.read_parquet(path) for path in found.predictions]).set_index("field_id")
@@ -66,4 +67,5 @@ def test_most_proteins_are_where_the_atlas_has_them(published):
     known = truth.any(axis=1)
     best = table[list(words.classes)].to_numpy().argmax(axis=1)
     assert known.sum() == 88
-    assert truth[np.flatnonzero(known), best[known]].mean() == pytest.approx(63 / 88, abs=0.01)
+    assert truth[np.flatnonzero(known), best[known]].sum() == 63
+    assert truth[:, words.classes.index("Nucleoplasm")].sum() == 73

@@ -68,9 +68,15 @@ def scores_in_words(scores: dict[str, Any]) -> str:
         return "Not scored: " + "; ".join(scores.get("notes") or ["there were no labels"]) + "."
     told = f"Mean F1 over locations {macro:.2f}"
     told += f", against {base:.2f} for labels guessed by their frequency" if base is not None else ""
+    elsewhere = any("trained elsewhere" in note for note in scores.get("notes") or [])
+    seen = (
+        "by a network trained elsewhere, which may have seen them"
+        if elsewhere
+        else "each scored by a model that had not seen the protein"
+    )
     return (
         f"{told}; {scores.get('n_units') or 0:,} {scores.get('level')}s of {scores.get('n_genes') or 0:,} proteins, "
-        "each scored by a model that had not seen the protein. n: units that have the location as published."
+        f"{seen}. n: units that have the location as published."
     )
 
 

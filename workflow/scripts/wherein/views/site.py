@@ -216,6 +216,7 @@ def _content(
         "version": __version__,
         "sources": [{"name": name} for name in sources],
         "totals": {"proteins": proteins, "fields": len(run.judged)},
+        "without_pixels": int((~run.judged["pixels"].astype(bool)).sum()),
         "headline": headline(proteins, len(run.judged), passed, len(run.ledger), kept, run.models, came),
         "funnel": funnel(run.balance),
         "balance": run.balance.to_dict("records"),
