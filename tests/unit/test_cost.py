@@ -474,8 +474,8 @@ def priced(folder: Path, config: dict) -> tuple[pd.DataFrame, str]:
     run = {
         "works_on": {name: [own for own in config["sources"] if name in models_of_source(config, own)]
                      for name in config["models"]},
-        "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [], "made_sets": [],
-        "learned": {}, "ensembles": {},
+        "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [],
+        "learned": {}, "ensembles": {}, "made_sets": [],
         "crop": {name: for_source(config, "crop", name) for name in config["sources"]},
     }  # fmt: skip
     catalog = "results/catalog"

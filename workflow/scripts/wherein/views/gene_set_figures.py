@@ -141,7 +141,9 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame) -> None:
     above = ["all" if value <= -1 else f"{value:g}" for value in curve["r_above"]]
     ticks = [f"{value}\nn = {count}" for value, count in zip(above, curve["n"].astype(int), strict=True)]
     axes.set_xticks(places, ticks, fontsize=6.5 if len(ticks) > 9 else 8)
-    axes.set(ylim=(0, 1), xlabel="correlation with the nearest protein is above", title="Nearest proteins")
+    # room for the legend above the curve
+    axes.set(ylim=(0, 1.3), xlabel="correlation with the nearest protein is above", title="Nearest proteins")
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_ylabel("share with a complex in common")
     axes.legend(loc="upper left")
 
@@ -160,7 +162,7 @@ def _draw_pairs(axes: Axes, pairs: pd.DataFrame, same: pd.Series | None) -> None
     axes.legend(loc="upper left")
     if same is not None and pd.notna(same["p_permuted"]):
         text = (
-            f"a pair of the same complex is more alike\nin {same['auc']:.1%} of comparisons (50 % by chance)\n"
+            f"a pair of the same complex is more alike\nin {100 * same['auc']:.1f} % of comparisons (50 % by chance)\n"
             f"p = {same['p_permuted']:.3g} ({int(same['permutations']):,} exchanges of names)\n"
             f"p = {same['p']:.2g} (Mann-Whitney, as if\npairs were independent)"
         )
@@ -208,9 +210,11 @@ def _draw_leanings(axes: Axes, row: pd.Series) -> None:
     axes.margins(x=0.1)
     axes.set_xlabel("leaning to the first set (difference of mean correlations)")
     axes.set_title(
-        f"{row['question']}: told apart in {row['auc']:.0%} of comparisons, p = {row['p_permuted']:.2g}, "
-        f"q = {row['q']:.2g} over {int(row['n_tests'])} questions; Mann-Whitney p = {row['p']:.2g}",
+        f"{row['question']}: told apart in {100 * row['auc']:.0f} % of comparisons (50 % by chance)\n"
+        f"p = {row['p_permuted']:.2g}, q = {row['q']:.2g} over {int(row['n_tests'])} questions; Mann-Whitney "
+        f"p = {row['p']:.2g}",
         fontsize=9,
+        fontweight="normal",
     )
     spread_labels(axes, named, 40)
 

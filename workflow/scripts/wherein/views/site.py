@@ -361,7 +361,7 @@ def _model(model: ModelTables, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clusters(model: ModelTables, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    terms = best_terms(leading_terms(model.enrichment), 12, 1.0)
+    terms = best_terms(leading_terms(model.enrichment).dropna(subset=["representative"]), 12, 1.0)
     named = model.enrichment[model.enrichment["representative"].ne(model.enrichment["term"])]
     alike = named.groupby(["cluster", "gene_set_library", "representative"])["term"].agg(list).to_dict()
     told = []
@@ -379,7 +379,7 @@ def _clusters(model: ModelTables, settings: dict[str, Any]) -> list[dict[str, An
                     | {"alike": alike.get((str(row.cluster), term.gene_set_library, term.term), [])}
                     for term in own.itertuples()
                 ],
-                "why_no_terms": "No term: no gene set overlaps this cluster, it is too small, or none are given.",
+                "why_no_terms": "No term: none has a p of 0.05, the cluster is too small, or no gene sets are given.",
             }
         )
     return told
