@@ -145,7 +145,7 @@ def words(data, folder, processes, epochs=2):
     config = {"sources": {"s": {"kind": "simulated"}}, "models": {"m": model}}
     check_config(config)
     folder.mkdir(exist_ok=True)
-    files = {"weights": "weights.pt", "history": "history.csv", "card": "card.md", "summary": "summary.json"}  # fmt: skip
+    files = {"weights": "weights.pt", "history": "history.csv", "card": "card.md", "summary": "summary.json"}
     return {"processes": processes, "launcher": None, "threads": processes, "state": str(folder / "state"),
             "model": "m", "table": str(data / "table.parquet"), "stores": [str(data / "s-0001.zarr")], "teacher": [],
             "settings": training_settings(config["models"]["m"]), "device": "cpu", "checkpoint_minutes": 0,

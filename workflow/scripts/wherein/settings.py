@@ -191,6 +191,8 @@ def check_vectors_of_model(name: str, config: dict[str, Any]) -> None:
             f"configuration key 'models.{name}.level': found {model['level']!r}, but the vectors of "
             f"{', '.join(mine)} are of the level {', '.join(sorted(set(mine.values())))}: write that"
         )
+
+
 def check_reagents(config: dict[str, Any]) -> None:
     """Check that models that tell reagents apart have a source with two reagents or more.
 

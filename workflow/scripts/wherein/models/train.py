@@ -104,7 +104,9 @@ def train_model(
         place = opened.enter_context(processes(choose_device(device)))
         about, parts = prepare(model, table, stores, settings)
         known = tables.read_metadata(table)
-        kept = Path(state) / digest([dict(settings), *map(sha256_of, [table, *([start] if start else []), *files_of(settings)])])
+        kept = Path(state) / digest(
+            [dict(settings), *map(sha256_of, [table, *([start] if start else []), *files_of(settings)])]
+        )
         network = build(
             settings["kind"],
             len(about["inputs"]),
