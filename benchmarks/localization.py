@@ -74,7 +74,7 @@ BY_HEART = {
     "efficientnet-b0": ByHeart(64, 60, 0.002),
     "vit": ByHeart(48, 40, 0.0002),
 }
-"""For `--overfit`: AdamW without decay, one cycle, at most 800 steps. Sizes are the least that a network takes, or near."""
+"""For `--overfit`: AdamW without decay, one cycle, at most 800 steps."""
 
 ALONE = {"schedule": "one_cycle", "weight_decay": 0, "validation_epochs": 10}
 
