@@ -37,8 +37,8 @@ def plot_aligned(aligned: str, vocabulary: str, settings: dict[str, Any], figure
             f"Each point is a protein at its place by AlignedUMAP ({about.get('layout')}; alignment "
             f"{about.get('alignment')}, window {about.get('window')}, seed {about.get('seed')}), all maps on the same "
             f"axes{', the first two of three' if table['umap_3'].notna().any() else ''}. Coloured where it has one "
-            "published location, grey where it has several. Named are those that lie farthest from their place on the map "
-            "before: no test, but a place to look.",
+            "published location, grey where it has several. Named are those that lie farthest from their place on the "
+            "map before: no test, but a place to look.",
         )
         whole, beside = drawing.subfigures(1, 2, width_ratios=[4.4 * across, 3.7])
         panels = whole.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
