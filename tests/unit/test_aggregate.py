@@ -4,8 +4,6 @@ import pytest
 from fake_embeddings import Run
 from wherein.analysis.aggregate import (
     NORMAL_MAD,
-    GroupSums,
-    Moments,
     fit_scale,
     group_means,
     open_units,
@@ -14,6 +12,7 @@ from wherein.analysis.aggregate import (
     scale_of_stream,
     scaled_units,
 )
+from wherein.analysis.sums import GroupSums, Moments
 from wherein.embeddings import EmbeddingError, open_embeddings
 from wherein.tables import SAMPLES, write_table, write_vectors
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wherein.analysis.sums import Moments
 from wherein.crops.samples import SMALL, in_small_sample
 from wherein.embeddings import BLOCK, Embeddings, matrix_of, open_embeddings
 from wherein.tables import current_fields, read_metadata, read_tables
@@ -198,47 +199,6 @@ def filled(vectors: np.ndarray, median: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(vectors), vectors, median.astype(vectors.dtype))
 
 
-class Moments:
-    """Number, mean, spread and size of the known values of each feature, gathered block by block.
-
-    Means and squares of blocks are put together after Chan, Golub and LeVeque 1983, which loses no digits where a
-    feature's mean is large against its spread.
-
-    Attributes:
-        count: (D,) known values.
-        mean: (D,) float64, 0 where none is known.
-        squares: (D,) float64, sum of squared differences from the mean.
-        largest: (D,) float64, largest absolute value.
-        rows: vectors seen.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.count = np.zeros(width)
-        self.mean, self.squares, self.largest = np.zeros(width), np.zeros(width), np.zeros(width)
-        self.rows = 0
-
-    def add(self, vectors: np.ndarray) -> None:
-        """Take (n, D) vectors in, NaN and infinite ones as unknown."""
-        known = np.isfinite(vectors)
-        values = np.where(known, vectors, 0).astype(np.float64)
-        count = known.sum(axis=0)
-        mean = values.sum(axis=0) / np.maximum(count, 1)
-        squares = (np.where(known, values - mean, 0) ** 2).sum(axis=0)
-        together = self.count + count
-        apart = mean - self.mean
-        share = count / np.maximum(together, 1)
-        self.mean = self.mean + apart * share
-        self.squares = self.squares + squares + apart**2 * self.count * share
-        self.largest = np.maximum(self.largest, np.abs(values).max(axis=0, initial=0))
-        self.count = together
-        self.rows += len(vectors)
-
-    @property
-    def unknown(self) -> int:
-        """Values that are not known."""
-        return int(self.rows * len(self.count) - self.count.sum())
-
-
 def fit_scale(vectors: np.ndarray, method: str, clip: float | None = None) -> Scale:
     """Find centre and spread of each feature.
 
@@ -383,31 +343,3 @@ def group_means(vectors: np.ndarray, codes: np.ndarray, groups: int) -> np.ndarr
             means[group] = vectors[rows[start : start + count]].mean(axis=0, dtype=np.float64)
         start += count
     return means
-
-
-class GroupSums:
-    """Sums of the vectors of groups, gathered block by block.
-
-    Attributes:
-        sums: (groups, D) float64.
-        counts: (groups,) vectors of each.
-    """
-
-    def __init__(self, groups: int, width: int) -> None:
-        self.sums = np.zeros((groups, width))
-        self.counts = np.zeros(groups, np.int64)
-
-    def add(self, vectors: np.ndarray, codes: np.ndarray) -> None:
-        """Take (n, D) finite vectors in; `codes` (n,) is the group of each, negative for none."""
-        order = np.argsort(codes, kind="stable")
-        order = order[np.searchsorted(codes[order], 0) :]
-        if not len(order):
-            return
-        groups, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
-        self.sums[groups] += np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64)
-        self.counts[groups] += counts
-
-    def means(self) -> np.ndarray:
-        """(groups, D) float64, NaN for a group without vectors."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.sums / self.counts[:, None]

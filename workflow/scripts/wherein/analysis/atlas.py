@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from wherein.analysis.aggregate import GroupSums, Scale, UnitStream, filled, open_units, scale_of_stream
+from wherein.analysis.aggregate import Scale, UnitStream, filled, open_units, scale_of_stream
 from wherein.analysis.clustering import clustered_points, cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
 from wherein.analysis.layout import Layout, layout_of, umap_coordinates
@@ -19,6 +19,7 @@ from wherein.analysis.levels import Blocks, group_vectors
 from wherein.analysis.moved import MOVED, FieldMeans, compare_states, samples_of_fields
 from wherein.analysis.placing import SavedMap, place, read_map, save_map
 from wherein.analysis.projection import Components, Covariance, principal_components
+from wherein.analysis.sums import GroupSums
 from wherein.atomic import atomic_path
 from wherein.labels import Vocabulary, vocabulary
 from wherein.summary import stage_summary
