@@ -22,6 +22,7 @@ LEARNING = {"training_table", "train"}
 LATER = {
     *("evaluate", "break_down", "probe_leaks", "plot_scores", "compare"),
     *("atlas", "enrich", "heterogeneity", "plot_model", "build_site"),
+    *("cluster", "cell_trees", "plot_clusters"),
 }
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]
