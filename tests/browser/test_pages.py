@@ -47,6 +47,8 @@ def site(browser, tmp_path_factory) -> Path:
     settings: dict = {}
     fill_defaults(settings, schema()["$defs"]["report"])
     write_fake_scores(run, {**settings, "dpi": 50})
+    for model in run.models:
+        write_fake_groups(run, model, {**settings, "dpi": 50}, {}, trees=model == "classic")
     sources = {name: {"kind": "simulated"} for name in ("human", "yeast")}
     # a space and an accent: people unpack reports anywhere
     folder = tmp_path_factory.mktemp("a réport") / "site"

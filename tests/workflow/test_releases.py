@@ -28,7 +28,7 @@ each, one of every shard."""
 
 SHARD = 110
 PIXEL_STAGES = ("download", "qc", "segment", "crop", "embed")
-LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site", "balance", "split"}
+LATER = {"evaluate", "atlas", "enrich", "heterogeneity", "plot_model", "build_site", "balance", "split", "cluster"}
 FETCHING = {"fetch_release", "catalog", "fetch_gene_sets", "fetch_weights", "download"}
 ARGUMENTS = ("--configfile", "run.yaml", "--cores", "2")
 

@@ -133,7 +133,7 @@ def _tree_and_stripes(figure: Any, rows: pd.DataFrame, links: list[list[float]])
     _stripe(location_axes, [colours[name] for name in location], "location")
     shown = [f"{name} ({count})" for name, count in counts.head(len(OKABE_ITO)).items()]
     handles = [Patch(color=colours[name]) for name in counts.index[: len(OKABE_ITO)]]
-    figure.legend(handles=handles, labels=shown, loc="outside lower center", fontsize=7, ncols=2,
+    figure.legend(handles=handles, labels=shown, loc="outside lower left", fontsize=7,
                   title="most probable location", title_fontsize=7.5)  # fmt: skip
 
 
