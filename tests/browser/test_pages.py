@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from unit.fake_groups import write_fake_groups
 from unit.fake_run import empty_model, write_fake_run
 from unit.fake_scores import write_fake_scores
 from wherein.settings import fill_defaults, schema

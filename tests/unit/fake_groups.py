@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-from fake_run import FakeRun
 from scipy.cluster.hierarchy import linkage
+from unit.fake_run import FakeRun
 from wherein.analysis.cell_trees import CELL_TREES
 from wherein.analysis.groupings import group_proteins
 from wherein.settings import check_config
