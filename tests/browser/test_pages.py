@@ -23,7 +23,10 @@ QUIET = (
 )
 
 RUN_FIGURES = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_measures")
-MODEL_FIGURES = ("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity")
+MODEL_FIGURES = (
+    *("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity"),
+    *("gene_sets", "complexes", "set_pairs", "prerank"),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
