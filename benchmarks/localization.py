@@ -86,7 +86,8 @@ def configured(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.networks:
         heart = BY_HEART[name]
         px = heart.px if options.overfit else options.px
-        side = max(px - px % NETWORKS[name].multiple_of_px, NETWORKS[name].smallest_px)
+        side = (0 if options.overfit else options.tile_px) or px
+        side = max(side - side % NETWORKS[name].multiple_of_px, NETWORKS[name].smallest_px)
         training = {"epochs": options.epochs, "permuted": options.permuted}
         if options.overfit:
             training |= {**ALONE, "epochs": heart.epochs, "learning_rate": heart.learning_rate, "batch": heart.batch}
@@ -316,6 +317,7 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=4, help="fields of each protein")
     parser.add_argument("--controls", type=int, default=12)
     parser.add_argument("--px", type=int, default=256)
+    parser.add_argument("--tile-px", type=int, default=0, help="side of the windows that networks see; 0 for the field's")
     parser.add_argument("--pixel-size-um", type=float, default=0.32)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--training", default="{}", help="JSON: settings of the training by network, or of `all`")
