@@ -317,7 +317,9 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=4, help="fields of each protein")
     parser.add_argument("--controls", type=int, default=12)
     parser.add_argument("--px", type=int, default=256)
-    parser.add_argument("--tile-px", type=int, default=0, help="side of the windows that networks see; 0 for the field's")
+    parser.add_argument(
+        "--tile-px", type=int, default=0, help="side of the windows that networks see; 0 for whole fields"
+    )
     parser.add_argument("--pixel-size-um", type=float, default=0.32)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--training", default="{}", help="JSON: settings of the training by network, or of `all`")
