@@ -40,10 +40,9 @@ def draw_attention(path: str, folder: Path, model: str, settings: Mapping[str, A
         settings: the section `report` of the configuration.
 
     Returns:
-        For each class `name` and `maps`: what attention.npz says of each, with `file`, `height`, `width` (of both
-        pictures side by side).
+        What attention.npz says of each, with `file`, `height`, `width` (of both pictures side by side).
     """
-    drawn: dict[str, list[dict[str, Any]]] = {}
+    drawn = []
     with np.load(path) as kept:
         about = json.loads(kept["about"].tobytes())
         for number, row in enumerate(about["pictures"]):
@@ -54,6 +53,5 @@ def draw_attention(path: str, folder: Path, model: str, settings: Mapping[str, A
             picture = np.concatenate([seen, overlay(protein, heat / 255)], axis=1)
             name = f"{model}-map-{number:03d}.webp"
             Image.fromarray(picture).save(folder / name, format="WEBP", quality=settings["image_quality"], method=2)
-            told = {**row, "file": name, "height": picture.shape[0], "width": picture.shape[1]}
-            drawn.setdefault(row["class"], []).append(told)
-    return [{"name": name, "maps": maps} for name, maps in drawn.items()]
+            drawn.append({**row, "file": name, "height": picture.shape[0], "width": picture.shape[1]})
+    return drawn

@@ -222,7 +222,8 @@ def draw_input_sizes(table: pd.DataFrame, settings: dict[str, Any], path: str) -
         for axes, column in zip(_draw_against(figure, table, panels), ("tile_px", "input_px"), strict=True):
             known = table.dropna(subset=["f1", column]).sort_values(column)
             for _, same in known.groupby("family"):
-                axes.plot(same[column], same["f1"], color=GREY, linewidth=1.2, zorder=1)
+                if same[column].nunique() > 1:
+                    axes.plot(same[column], same["f1"], color=GREY, linewidth=1.2, zorder=1)
 
 
 def _draw_against(figure: Figure, table: pd.DataFrame, panels: Sequence[tuple[str, str, str]]) -> list[Axes]:

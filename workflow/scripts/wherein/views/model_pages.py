@@ -161,7 +161,7 @@ def attention(
         settings: the section `report` of the configuration.
 
     Returns:
-        `means` (rows of pointing.tsv over all classes, `kind` in words), `classes` (`draw_attention`), `kinds`;
+        `means` (rows of pointing.tsv over all classes, `kind` in words), `maps` (`draw_attention`), `kinds`;
         None for a model without maps.
     """
     if not own["maps"] or not own["shares"]:
@@ -170,7 +170,7 @@ def attention(
     means = records(table[table["class"] == ""])
     return {
         "means": [{**row, "kind": TRAINED_KINDS[row["kind"]]} for row in means],
-        "classes": draw_attention(own["maps"], folder, model, settings),
+        "maps": draw_attention(own["maps"], folder, model, settings),
         "kinds": TRAINED_KINDS,
     }
 
