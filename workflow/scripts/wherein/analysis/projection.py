@@ -58,7 +58,7 @@ class Covariance:
             return
         if not self.number:
             self.shift = vectors.mean(axis=0, dtype=np.float64)
-        centred = vectors.astype(self.dtype) - self.shift.astype(self.dtype)
+        centred = np.subtract(vectors, self.shift.astype(self.dtype), dtype=self.dtype, casting="same_kind")
         self.sum += centred.sum(axis=0, dtype=np.float64)
         syrk = ssyrk if self.dtype == np.float32 else dsyrk
         self.products += syrk(1.0, centred.T)
