@@ -240,10 +240,11 @@ def export_settings(wildcards):
 
 
 def outlined_shards(pattern):
-    """An input: `pattern` for every shard whose cells are outlined by the run."""
+    """An input: `pattern` for every shard, or every shard of the job's model, whose cells are outlined by the run."""
 
     def paths(wildcards):
-        return [pattern.format(shard=shard) for shard in shards() if is_outlined(source_config_of(shard))]
+        known = shards(wildcards.get("model"))
+        return [pattern.format(shard=shard) for shard in known if is_outlined(source_config_of(shard))]
 
     return paths
 
@@ -673,7 +674,7 @@ def run_summaries(wildcards):
         + found
         + [
             f"results/summaries/{stage}/{model}.json"
-            for stage in ("evaluate", "break_down", "probe_leaks", "atlas", "enrich", "heterogeneity")
+            for stage in ("evaluate", "break_down", "probe_leaks", "atlas", "enrich", "heterogeneity", "cell_labels")
             for model in models
         ]
     )

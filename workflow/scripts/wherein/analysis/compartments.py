@@ -71,7 +71,9 @@ def log_ratio(scores: np.ndarray, groups: np.ndarray, proteins: np.ndarray) -> n
     for group in (ONE, OTHER):
         mine = np.flatnonzero(groups == group)
         of_protein = np.bincount(proteins[mine], minlength=number)
-        sums = pd.DataFrame(scores[mine]).groupby(proteins[mine]).sum().reindex(range(number), fill_value=0.0).to_numpy()
+        sums = (
+            pd.DataFrame(scores[mine]).groupby(proteins[mine]).sum().reindex(range(number), fill_value=0.0).to_numpy()
+        )
         count = len(mine) - of_protein[proteins[wanted]]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (sums.sum(axis=0) - sums[proteins[wanted]]) / np.where(count > 0, count, np.nan)[:, None]

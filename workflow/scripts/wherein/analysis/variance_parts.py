@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-COLUMNS = (
-    *("gene", "component", "variance", "share", "share_low", "share_high", "levels", "n_cells", "note"),
-)
+COLUMNS = (*("gene", "component", "variance", "share", "share_low", "share_high", "levels", "n_cells", "note"),)
 """results/biology/{model}/variance.tsv"""
 
 BLOCKS = 20
