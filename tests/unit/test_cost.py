@@ -199,7 +199,7 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     found = to_do(tmp_path)
     assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
                           "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
-                          "compare", "build_site"}  # fmt: skip
+                          "compare", "cell_labels", "plot_single_cells", "build_site"}  # fmt: skip
 
 
 def test_new_shards_leave_the_old_ones_done(tmp_path):
@@ -503,7 +503,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 15
+    assert table["jobs"].sum() == 4 * 500 + 500 + 17
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

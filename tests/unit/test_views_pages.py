@@ -21,6 +21,7 @@ from wherein.views.releases import moves, news, release_data, summary_of_changes
 from wherein.views.scores import best_terms
 from wherein.views.segmentation import outlined, plot_segmentation
 from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
+from wherein.views.single_cells import plot_single_cells
 from wherein.views.site import build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
@@ -30,6 +31,7 @@ SOURCES = {
     "yeast": {"kind": "table", "release": "2", "licence": "CC BY 4.0", "attribution": "A <lab> & friends"},
 }
 FIGURES = ("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity")
+SINGLE_CELLS = {"tests": "single_cells", "compartments": "compartments"}
 
 
 def defaults(section: str) -> dict:
@@ -54,6 +56,8 @@ def draw_figures(run: FakeRun, settings: dict) -> None:
     for model, told in run.models.items():
         outputs = {name: str(figures / model / f"{name}.png") for name in FIGURES}
         plot_model(model, told["level"], run.model_inputs(model), settings, outputs)
+        outputs = {name: str(figures / model / f"{file}.png") for name, file in SINGLE_CELLS.items()}
+        plot_single_cells(model, run.single_cell_inputs(model), settings, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def data(site: Path, name: str):
 
 
 @pytest.mark.parametrize("model", ["classic", "gapnet", "empty"])
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", [*FIGURES, *SINGLE_CELLS.values()])
 def test_every_figure_of_a_model_is_drawn(run, model, figure):
     picture = np.asarray(Image.open(run.root / "report" / "figures" / model / f"{figure}.png").convert("L"))
     assert (picture < 250).mean() > 0.002

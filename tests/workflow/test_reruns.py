@@ -21,7 +21,7 @@ PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed", "shrink", "embed_n
 LEARNING = {"training_table", "train"}
 LATER = {
     *("evaluate", "break_down", "probe_leaks", "plot_scores", "compare"),
-    *("atlas", "enrich", "heterogeneity", "plot_model", "build_site"),
+    *("atlas", "enrich", "heterogeneity", "cell_labels", "plot_model", "plot_single_cells", "build_site"),
 }
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]

@@ -68,10 +68,11 @@ def label_cells(
         write_tsv(exclusive, rows, EXCLUSIVE_COLUMNS)
         if rates is not None:
             told.extra["mistakes"] = {"both": rates.both, "scatter": rates.scatter}
+            alone, sure = rows["exclusive"].astype(bool), rows["q"] <= settings["heterogeneity_q"]
             told.notes.append(
-                f"{int(rows['exclusive'].sum())} of {len(rows)} proteins and cell lines of several image labels have "
-                f"cells of one label only; {int((rows['q'] <= settings['heterogeneity_q']).sum())} of them are not explained by "
-                f"the model's mistakes (q at most {settings['heterogeneity_q']})"
+                f"{int(alone.sum())} of {len(rows)} proteins and cell lines of several image labels have cells of one "
+                f"label only; {int((alone & sure).sum())} of them are not explained by the model's mistakes (q at most "
+                f"{settings['heterogeneity_q']}, Benjamini-Hochberg over {int(rows['p'].notna().sum())})"
             )
 
 

@@ -1,5 +1,4 @@
-"""Where between two compartments each cell of a protein lies (Lu et al. 2019, Single cell analysis of multiply-localized
-proteins, and Figure 5)."""
+"""Where between two compartments each cell of a protein lies (Lu et al. 2019, Figure 5)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -132,9 +131,15 @@ def _rows(cells: pd.DataFrame, pair: Pair, fewest_cells: int) -> pd.DataFrame:
             mean = own["score"].mean()
             found.append(
                 {
-                    **{"first": pair.first, "second": pair.second, "gene": gene, "cell_line": line, "labels": group},
-                    **{"n_cells": len(own), "n_fields": len(own[["field_id", "version"]].drop_duplicates())},
-                    **{"mean": mean, "sd": own["score"].std(ddof=1)},
+                    "first": pair.first,
+                    "second": pair.second,
+                    "gene": gene,
+                    "cell_line": line,
+                    "labels": group,
+                    "n_cells": len(own),
+                    "n_fields": len(own[["field_id", "version"]].drop_duplicates()),
+                    "mean": mean,
+                    "sd": own["score"].std(ddof=1),
                     "mean_z": (mean - middle[ONE] - half) / half if half > 0 else np.nan,
                 }
             )

@@ -46,7 +46,7 @@ class Call(NamedTuple):
 
     @property
     def exclusive(self) -> bool:
-        """The published rule: two single labels at least are seen, and no cell has two (Le et al. 2022, released code)."""
+        """The rule of Le et al. 2022 (released code): two single labels at least are seen, and no cell has two."""
         return self.several == 0 and int((self.single > 0).sum()) >= 2
 
 

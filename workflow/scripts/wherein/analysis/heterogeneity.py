@@ -77,7 +77,7 @@ def measure_heterogeneity(
     the cell line (see `wherein.analysis.spread.whiten`); `spread` is the trimmed mean over the cells, about 1 for a
     protein like the others, and `spread_z` compares it with those of the other proteins in the same cell line (see
     `wherein.analysis.spread.against_others`). p and q ask another thing: whether the cells show more than one pattern
-    (see `wherein.analysis.within_samples.test_samples`).
+    (see `wherein.analysis.within_samples.judge_samples`).
 
     Args:
         model: name of the model.

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 from wherein.analysis.aggregate import group_means
 from wherein.analysis.covariates import GROUPS, NAMES, explained, standardized, without_covariates
 from wherein.analysis.spread import from_median, limited
-from wherein.analysis.within_samples import Tested, test_samples
+from wherein.analysis.within_samples import Tested, judge_samples
 
 COLUMNS = (
     *("sample", "gene", "cell_line", "reagent", "n_cells", "n_fields", "excess", "z", "p", "q", "minority_share"),
@@ -120,7 +120,7 @@ def judge(
     first = np.full(number, 0)
     first[code[::-1]] = np.arange(len(code))[::-1]
     line = compared.line[first] if number else np.zeros(0, int)
-    tested = test_samples(
+    tested = judge_samples(
         compared.scores,
         compared.field,
         code,
@@ -218,9 +218,10 @@ def notes_on(rows: pd.DataFrame, tested: Tested, settings: dict[str, Any]) -> li
         return ["no sample has cells, and no cell line samples enough for a test of heterogeneity"]
     significant = rows["q"] <= settings["heterogeneity_q"]
     location, scale = tested.spread
-    return [
+    doubtful = int((significant & ~rows["heterogeneous"]).sum())
+    found = (
         f"{int(significant.sum())} of {judged} samples have cells of more than one pattern (q at most "
-        f"{settings['heterogeneity_q']}, Benjamini-Hochberg over {judged}); in {int((significant & ~rows['heterogeneous']).sum())}"
-        " of them that follows how well cells are outlined, and these are not called heterogeneous",
-        f"usual samples: location {location:.2f} and scale {scale:.2f} against cells dealt anew",
-    ]
+        f"{settings['heterogeneity_q']}, Benjamini-Hochberg over {judged}); in {doubtful} of them that follows how "
+        "well cells are outlined, and these are not called heterogeneous"
+    )
+    return [found, f"usual samples: location {location:.2f} and scale {scale:.2f} against cells dealt anew"]

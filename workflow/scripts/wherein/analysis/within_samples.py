@@ -59,7 +59,7 @@ class Tested(NamedTuple):
         z: (S,) standard normal quantile of the sample among the usual ones.
         p: (S,) one-sided probability of such a sample; NaN where it is not judged.
         axis: (N,) place of each cell between its sample's own pattern and that other one; NaN where not judged.
-        spread: location and scale of the usual samples among samples dealt anew, after each measure was brought to its own.
+        spread: location and scale of the usual samples among samples dealt anew, each measure brought to its own.
     """
 
     excess: np.ndarray
@@ -92,7 +92,7 @@ class Cells:
     freedom: np.ndarray
 
 
-def test_samples(
+def judge_samples(
     scores: np.ndarray,
     fields: np.ndarray,
     samples: np.ndarray,

@@ -155,6 +155,9 @@ STAGES = (
     _stage("plot_model", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("umap_units", "umap_proteins",
            "heatmap", "classes", "enrichment", "heterogeneity")], "atlas evaluate enrich heterogeneity", summary="",
            benchmark="results/benchmark/report/plot_model/{model}.tsv"),
+    _stage("plot_single_cells", "model", [f"{FIGURES}/{{model}}/single_cells.png",
+           f"{FIGURES}/{{model}}/compartments.png"], "heterogeneity", summary="",
+           benchmark="results/benchmark/report/plot_single_cells/{model}.tsv"),
     _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
            "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
            benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
@@ -166,7 +169,7 @@ STAGES = (
     _stage("build_site", "", ["results/report/site"],
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores compare break_down probe_leaks atlas evaluate enrich "
-           "heterogeneity", f"split train combine {EMBEDDED}",
+           "heterogeneity cell_labels plot_single_cells", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""

@@ -29,6 +29,7 @@ STAGE_NAMES = {
     "probe_leaks": "leak and batch probes",
     "compare": "comparison of models",
     "enrich": "enrichment",
+    "cell_labels": "labels of single cells",
 }
 """How pages call stages whose own name says too little."""
 
