@@ -26,6 +26,7 @@ RUN_FIGURES = ("qc_measures", "qc_examples", "segmentation_overlays", "cells_mea
 MODEL_FIGURES = (
     *("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity"),
     *("gene_sets", "complexes", "set_pairs", "prerank"),
+    *("single_cells", "compartments"),
 )
 
 
@@ -107,7 +108,7 @@ def opened(site: Path, page: str, tmp_path: Path, script: str = "") -> str:
         ("segmentation.html", ["Methods against the truth", "shifted", "in use", "Doubt", "11 rows"]),
         ("maps.html", ["Plasma membrane", "cells"]),
         ("clusters.html", ["Cluster 1", "cytosolic ribosome"]),
-        ("heterogeneity.html", ["HGENE1", "Brightest cells"]),
+        ("heterogeneity.html", ["HGENE1", "Brightest cells", "Nucleoli 5 | Cytosol 3", "Follows"]),
         ("releases.html", ["HGENE1", "arrow from the old place", "+ Nucleoli", "human-gone", "relabelled"]),
         ("protein.html#HGENE1", ["since human:1", "Its mean moved by"]),
         ("protein.html#HGENE2", ["since human:1", "Cytosol → Cytosol, Nucleoli"]),

@@ -13,11 +13,18 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.analysis.cell_labels import EXCLUSIVE_COLUMNS
+from wherein.analysis.cell_labels import SAMPLE_COLUMNS as LABEL_COLUMNS
+from wherein.analysis.compartments import CELL_COLUMNS
+from wherein.analysis.compartments import COLUMNS as COMPARTMENT_COLUMNS
 from wherein.analysis.complexes import COMPLEXES, CURVE, HISTOGRAM, NEAREST, TESTS
 from wherein.analysis.enrichment import LIBRARIES
 from wherein.analysis.gene_sets import LOSSES
+from wherein.analysis.heterogeneous_samples import COLUMNS as SAMPLE_COLUMNS
 from wherein.analysis.moved import MOVED
 from wherein.analysis.prerank import COLUMNS as PRERANK
+from wherein.analysis.published_variation import COLUMNS as PUBLISHED_COLUMNS
+from wherein.analysis.variance_parts import COLUMNS as VARIANCE_COLUMNS
 from wherein.atomic import atomic_path, write_json
 from wherein.crops.store import CropWriter
 from wherein.metrics.segmentation_objects import object_table
@@ -83,6 +90,15 @@ class FakeRun:
         named = {name: names.get(name, name) for name in ("libraries", "prerank", "curve", "pairs", "set_pairs")}
         return {name: self.path(f"biology/{model}/{table}.tsv") for name, table in named.items()}
 
+    def single_cell_inputs(self, model: str) -> dict[str, str]:
+        names = {
+            "samples": "heterogeneity_samples.tsv",
+            "variance": "variance.tsv",
+            "cells": "compartment_cells.parquet",
+        }
+        names |= {"published": "published_variation.tsv", "compartments": "compartments.tsv"}
+        return {key: self.path(f"biology/{model}/{name}") for key, name in names.items()}
+
     def site_inputs(self) -> dict[str, Any]:
         per_model = {
             "model_figures": "report/figures/{model}/umap_proteins.png",
@@ -103,6 +119,10 @@ class FakeRun:
             "heterogeneity": "biology/{model}/heterogeneity.tsv",
             "heterogeneity_fields": "biology/{model}/heterogeneity_fields.tsv",
             **{name: f"biology/{{model}}/{name}.tsv" for name in GENE_SET_TABLES},
+            "heterogeneity_samples": "biology/{model}/heterogeneity_samples.tsv",
+            "cell_labels": "biology/{model}/cell_labels.tsv",
+            "exclusive": "biology/{model}/exclusive.tsv",
+            "compartments": "biology/{model}/compartments.tsv",
             "scored": "evaluation/{model}/fields.parquet",
             "groups": "evaluation/{model}/groups.tsv",
             "breakdown": "evaluation/{model}/breakdown.json",
@@ -229,13 +249,19 @@ def empty_model(run: FakeRun, model: str) -> None:
     atlas.write_h5ad(run.path(f"atlas/{model}/proteins.h5ad"))
     filled = {
         "atlas": ("clusters", "moved"),
-        "biology": ("enrichment", "heterogeneity", "heterogeneity_fields", *GENE_SET_TABLES),
+        "biology": (
+            *("enrichment", "heterogeneity", "heterogeneity_fields", "heterogeneity_samples"),
+            *("cell_labels", "exclusive", "compartments", "variance", "published_variation"),
+            *GENE_SET_TABLES,
+        ),
         "evaluation": ("classes",),
     }
     for folder, names in filled.items():
         for name in names:
             head = pd.read_csv(run.path(f"{folder}/classic/{name}.tsv"), sep="\t").head(0)
             _tsv(run.path(f"{folder}/{model}/{name}.tsv"), head)
+    cells = pd.read_parquet(run.path("biology/classic/compartment_cells.parquet")).head(0)
+    cells.to_parquet(run.path(f"biology/{model}/compartment_cells.parquet"))
     units = pd.DataFrame(columns=["unit_id", "field_id", "version", "fold"])
     write_predictions(
         run.path(f"evaluation/{model}/predictions.parquet"),
@@ -644,6 +670,40 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
                "intensity_cv_z", "label_entropy"]  # fmt: skip
     table = pd.DataFrame(by_field, columns=columns)
     _tsv(run.path(f"biology/{model}/heterogeneity_fields.tsv"), table if level == "cell" else table.head(0))
+    _single_cells(run, model, level, units)
+
+
+def _single_cells(run: FakeRun, model: str, level: str, units: pd.DataFrame) -> None:
+    samples, labels, exclusive, both = [], [], [], []
+    for gene, group in units.groupby("gene"):
+        ids, line = group["unit_id"].tolist(), group["cell_line"].iloc[0]
+        samples.append(("r/" + gene, gene, line, "r", len(group), 2, 2.5, 2.1, 0.02, 0.04, 0.3, 0.1, 0.4, 0.0, 0.9,
+                        0.2, 0.3, "cycle", True, 0.5, ";".join(ids[:4]), ";".join(ids[-4:])))  # fmt: skip
+        labels.append(("r/" + gene, gene, line, "Nucleoli;Cytosol", len(group), 2, "Nucleoli 5 | Cytosol 3", 2, 0.95,
+                       0.95, 0.0, 0.0, True))  # fmt: skip
+        exclusive.append((gene, line, "Nucleoli;Cytosol", len(group), 2, "Nucleoli 5 | Cytosol 3", 0, 0, True, 0.01,
+                          0.03))  # fmt: skip
+        both.append(("Cytosol", "Nucleoli", gene, line, "both", len(group), 2, 0.1, 0.3, 0.2, 1.4))
+    for name, rows, columns in (
+        ("heterogeneity_samples", samples, SAMPLE_COLUMNS),
+        ("cell_labels", labels, LABEL_COLUMNS),
+        ("exclusive", exclusive, EXCLUSIVE_COLUMNS),
+        ("compartments", both, COMPARTMENT_COLUMNS),
+    ):
+        table = pd.DataFrame(rows, columns=list(columns))
+        _tsv(run.path(f"biology/{model}/{name}.tsv"), table if level == "cell" else table.head(0))
+    parts = [(None, name, 1.0, 0.2, 0.1, 0.3, 4, 90, None) for name in ("protein", "cell_line", "field", "cell")]
+    _tsv(run.path(f"biology/{model}/variance.tsv"), pd.DataFrame(parts, columns=list(VARIANCE_COLUMNS)))
+    told = [("z", "variation_spatial", 4, 9, 0.8, 0.6, 1.0, 0.02, 0.04)]
+    _tsv(run.path(f"biology/{model}/published_variation.tsv"), pd.DataFrame(told, columns=list(PUBLISHED_COLUMNS)))
+    cells = [
+        ("Cytosol", "Nucleoli", label, cell, gene, line, number / 10 - 0.4)
+        for (gene, line), own in units.groupby(["gene", "cell_line"])
+        for number, cell in enumerate(own["unit_id"])
+        for label in (("first", "second", "both")[number % 3],)
+    ]
+    cells = cells if level == "cell" else []
+    pd.DataFrame(cells, columns=list(CELL_COLUMNS)).to_parquet(run.path(f"biology/{model}/compartment_cells.parquet"))
 
 
 def _gene_sets(run: FakeRun, model: str) -> None:

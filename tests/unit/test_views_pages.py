@@ -26,6 +26,7 @@ from wherein.views.releases import moves, news, release_data, summary_of_changes
 from wherein.views.scores import best_terms, leading_terms
 from wherein.views.segmentation import outlined, plot_segmentation
 from wherein.views.segmentation_page import doubt, field_doubt, marked_labels
+from wherein.views.single_cells import plot_single_cells
 from wherein.views.site import PAGES, build_site, funnel
 from wherein.views.site_data import plain
 from wherein.views.site_tables import neighbours, predicted_locations, read_run, top_classes
@@ -37,6 +38,7 @@ SOURCES = {
 }
 FIGURES = ("umap_units", "umap_proteins", "heatmap", "classes", "enrichment", "heterogeneity")
 GENE_SET_FIGURES = ("gene_sets", "complexes", "set_pairs", "prerank")
+SINGLE_CELLS = {"tests": "single_cells", "compartments": "compartments"}
 
 
 def defaults(section: str) -> dict:
@@ -63,6 +65,8 @@ def draw_figures(run: FakeRun, settings: dict) -> None:
         plot_model(model, told["level"], run.model_inputs(model), settings, outputs)
         outputs = {name: str(figures / model / f"{name}.png") for name in GENE_SET_FIGURES}
         plot_gene_sets(model, run.gene_set_inputs(model), settings, outputs)
+        outputs = {name: str(figures / model / f"{file}.png") for name, file in SINGLE_CELLS.items()}
+        plot_single_cells(model, run.single_cell_inputs(model), settings, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def data(site: Path, name: str):
 
 
 @pytest.mark.parametrize("model", ["classic", "gapnet", "empty"])
-@pytest.mark.parametrize("figure", [*FIGURES, *GENE_SET_FIGURES])
+@pytest.mark.parametrize("figure", [*FIGURES, *GENE_SET_FIGURES, *SINGLE_CELLS.values()])
 def test_every_figure_of_a_model_is_drawn(run, model, figure):
     picture = np.asarray(Image.open(run.root / "report" / "figures" / model / f"{figure}.png").convert("L"))
     assert (picture < 250).mean() > 0.002

@@ -23,7 +23,7 @@ PIXEL_STAGES = {"download", "qc", "segment", "crop", "embed", "shrink", "embed_n
 LEARNING = {"training_table", "train"}
 LATER = {
     *("evaluate", "break_down", "probe_leaks", "attend", "plot_scores", "plot_training", "compare"),
-    *("atlas", "enrich", "heterogeneity", "plot_model", "build_site"),
+    *("atlas", "enrich", "heterogeneity", "cell_labels", "plot_model", "plot_single_cells", "build_site"),
     *("prerank", "complexes", "plot_gene_sets"),
     *("cluster", "cell_trees", "plot_clusters"),
 }

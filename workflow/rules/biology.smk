@@ -87,6 +87,8 @@ rule enrich:
 rule heterogeneity:
     input:
         fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        quality=outlined_shards("results/segmentation/{shard}.parquet"),
         cells=per_shard("results/cells/{shard}.parquet"),
         samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
@@ -94,6 +96,11 @@ rule heterogeneity:
     output:
         heterogeneity="results/biology/{model}/heterogeneity.tsv",
         fields="results/biology/{model}/heterogeneity_fields.tsv",
+        samples="results/biology/{model}/heterogeneity_samples.tsv",
+        variance="results/biology/{model}/variance.tsv",
+        compartments="results/biology/{model}/compartments.tsv",
+        compartment_cells="results/biology/{model}/compartment_cells.parquet",
+        published="results/biology/{model}/published_variation.tsv",
         summary="results/summaries/heterogeneity/{model}.json",
     log:
         "logs/heterogeneity/{model}.log",
@@ -107,6 +114,7 @@ rule heterogeneity:
         runtime=120,
     params:
         settings=biology_settings(config),
+        words=config["atlas"]["vocabulary"],
         code=code_digest("heterogeneity"),
     message:
         "Asking which proteins differ from cell to cell by {wildcards.model}"
@@ -172,3 +180,32 @@ rule complexes:
         "Asking whether complexes look alike by {wildcards.model}"
     script:
         "../scripts/complexes.py"
+
+
+rule cell_labels:
+    input:
+        fields="results/catalog/fields.parquet",
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+        predictions="results/evaluation/{model}/predictions.parquet",
+    output:
+        labels="results/biology/{model}/cell_labels.tsv",
+        exclusive="results/biology/{model}/exclusive.tsv",
+        summary="results/summaries/cell_labels/{model}.json",
+    log:
+        "logs/cell_labels/{model}.log",
+    benchmark:
+        "results/benchmark/cell_labels/{model}.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=60,
+    params:
+        settings=biology_settings(config),
+        code=code_digest("cell_labels"),
+    message:
+        "Comparing the labels of single cells with those of their images by {wildcards.model}"
+    script:
+        "../scripts/cell_labels.py"

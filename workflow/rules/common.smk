@@ -259,10 +259,11 @@ def export_settings(wildcards):
 
 
 def outlined_shards(pattern):
-    """An input: `pattern` for every shard whose cells are outlined by the run."""
+    """An input: `pattern` for every shard, or every shard of the job's model, whose cells are outlined by the run."""
 
     def paths(wildcards):
-        return [pattern.format(shard=shard) for shard in shards() if is_outlined(source_config_of(shard))]
+        known = shards(wildcards.get("model"))
+        return [pattern.format(shard=shard) for shard in known if is_outlined(source_config_of(shard))]
 
     return paths
 
@@ -823,6 +824,7 @@ def run_summaries(wildcards):
                 "cluster",
                 "enrich",
                 "heterogeneity",
+                "cell_labels",
                 "cell_trees",
             )
             for model in models

@@ -299,6 +299,47 @@ rule plot_clusters:
         "../scripts/plot_clusters.py"
 
 
+rule plot_single_cells:
+    input:
+        samples="results/biology/{model}/heterogeneity_samples.tsv",
+        variance="results/biology/{model}/variance.tsv",
+        published="results/biology/{model}/published_variation.tsv",
+        compartments="results/biology/{model}/compartments.tsv",
+        cells="results/biology/{model}/compartment_cells.parquet",
+    output:
+        tests=report(
+            "results/report/figures/{model}/single_cells.png",
+            caption="../report/single_cells.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "single cells of one sample"},
+        ),
+        compartments=report(
+            "results/report/figures/{model}/compartments.png",
+            caption="../report/compartments.rst",
+            category="Biology",
+            subcategory="{model}",
+            labels={"model": "{model}", "figure": "cells between compartments"},
+        ),
+    log:
+        "logs/report/plot_single_cells/{model}.log",
+    benchmark:
+        "results/benchmark/report/plot_single_cells/{model}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        settings=config["report"],
+        code=code_digest("plot_single_cells"),
+    message:
+        "Drawing the single cells of {wildcards.model}"
+    script:
+        "../scripts/plot_single_cells.py"
+
+
 rule plot_scores:
     input:
         classes="results/evaluation/{model}/classes.tsv",
@@ -536,6 +577,11 @@ rule build_site:
         complex_curve=evaluated("results/biology/{model}/complex_curve.tsv"),
         set_pairs=evaluated("results/biology/{model}/set_pairs.tsv"),
         gene_set_figures=evaluated("results/report/figures/{model}/gene_sets.png"),
+        heterogeneity_samples=evaluated("results/biology/{model}/heterogeneity_samples.tsv"),
+        cell_labels=evaluated("results/biology/{model}/cell_labels.tsv"),
+        exclusive=evaluated("results/biology/{model}/exclusive.tsv"),
+        compartments=evaluated("results/biology/{model}/compartments.tsv"),
+        single_cells=evaluated("results/report/figures/{model}/single_cells.png"),
     output:
         site=report(
             directory("results/report/site"),

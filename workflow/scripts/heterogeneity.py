@@ -7,15 +7,18 @@ if __name__ == "__main__":
 
     from wherein.analysis.heterogeneity import measure_heterogeneity
 
+    names = ("heterogeneity", "fields", "samples", "variance", "compartments", "compartment_cells", "published")
     measure_heterogeneity(
         model=snakemake.wildcards.model,
         fields=snakemake.input.fields,
         cells=snakemake.input.cells,
-        samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         predictions=snakemake.input.predictions,
         settings=snakemake.params.settings,
-        heterogeneity=snakemake.output.heterogeneity,
-        by_field=snakemake.output.fields,
+        words=snakemake.params.words,
+        outputs={name: snakemake.output[name] for name in names},
         summary=snakemake.output.summary,
+        qc=snakemake.input.qc,
+        quality=snakemake.input.quality,
+        samples=snakemake.input.samples,
     )

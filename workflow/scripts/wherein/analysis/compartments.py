@@ -1,5 +1,4 @@
-"""Where between two compartments each cell of a protein lies (Lu et al. 2019, Single cell analysis of multiply-localized
-proteins, and Figure 5)."""
+"""Where between two compartments each cell of a protein lies (Lu et al. 2019, Figure 5)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -71,7 +70,9 @@ def log_ratio(scores: np.ndarray, groups: np.ndarray, proteins: np.ndarray) -> n
     for group in (ONE, OTHER):
         mine = np.flatnonzero(groups == group)
         of_protein = np.bincount(proteins[mine], minlength=number)
-        sums = pd.DataFrame(scores[mine]).groupby(proteins[mine]).sum().reindex(range(number), fill_value=0.0).to_numpy()
+        sums = (
+            pd.DataFrame(scores[mine]).groupby(proteins[mine]).sum().reindex(range(number), fill_value=0.0).to_numpy()
+        )
         count = len(mine) - of_protein[proteins[wanted]]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = (sums.sum(axis=0) - sums[proteins[wanted]]) / np.where(count > 0, count, np.nan)[:, None]
@@ -130,9 +131,15 @@ def _rows(cells: pd.DataFrame, pair: Pair, fewest_cells: int) -> pd.DataFrame:
             mean = own["score"].mean()
             found.append(
                 {
-                    **{"first": pair.first, "second": pair.second, "gene": gene, "cell_line": line, "labels": group},
-                    **{"n_cells": len(own), "n_fields": len(own[["field_id", "version"]].drop_duplicates())},
-                    **{"mean": mean, "sd": own["score"].std(ddof=1)},
+                    "first": pair.first,
+                    "second": pair.second,
+                    "gene": gene,
+                    "cell_line": line,
+                    "labels": group,
+                    "n_cells": len(own),
+                    "n_fields": len(own[["field_id", "version"]].drop_duplicates()),
+                    "mean": mean,
+                    "sd": own["score"].std(ddof=1),
                     "mean_z": (mean - middle[ONE] - half) / half if half > 0 else np.nan,
                 }
             )

@@ -157,9 +157,11 @@ def explained(
     """
     table = pd.DataFrame(index=range(number))
     known = np.isfinite(axis)
+    if not known.any():
+        return table.reindex(columns=[f"{group}_{what}" for group in GROUPS for what in ("r2", "p")]).astype(float)
     centred = np.zeros(len(axis))
     centred[known] = axis[known] - group_means(axis[known][:, None], fields[known], fields.max() + 1)[fields[known], 0]
-    rows = pd.Series(np.flatnonzero(known)).groupby(samples[known]).indices if known.any() else {}
+    rows = pd.Series(np.flatnonzero(known)).groupby(samples[known]).indices
     places = np.flatnonzero(known)
     for group, members in GROUPS.items():
         columns = [index for index, name in enumerate(names) if name in members]

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import Units, read_units, scaled_units
+from wherein.analysis.compartments import CELL_COLUMNS, Pair, choose_pairs, compartment_tables
+from wherein.analysis.compartments import COLUMNS as COMPARTMENT_COLUMNS
+from wherein.analysis.covariates import LEDGER, NAMES, read_covariates
+from wherein.analysis.heterogeneous_samples import COLUMNS as SAMPLE_COLUMNS
+from wherein.analysis.heterogeneous_samples import Judgement, comparable, judge, sample_rows
 from wherein.analysis.projection import principal_components
+from wherein.analysis.published_variation import COLUMNS as PUBLISHED_COLUMNS
+from wherein.analysis.published_variation import PUBLISHED, compare_published, published_of
 from wherein.analysis.spread import (
     against_others,
     cell_residuals,
@@ -22,6 +28,10 @@ from wherein.analysis.spread import (
     trimmed,
     whiten,
 )
+from wherein.analysis.variance_parts import COLUMNS as VARIANCE_COLUMNS
+from wherein.analysis.variance_parts import variance_table
+from wherein.atomic import atomic_path
+from wherein.labels import Vocabulary, vocabulary
 from wherein.summary import Summary, stage_summary
 from wherein.tables import current_fields, read_metadata, read_tables, write_tsv
 
@@ -29,7 +39,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("gene", "cell_line", "n_cells", "n_fields", "spread", "spread_z", "label_entropy"),
-    *("top_location", "top_location_share", "p", "q", "cells_low", "cells_high"),
+    *("top_location", "top_location_share", "excess", "z", "p", "q", "explained_by", "cells_low", "cells_high"),
 )
 """results/biology/{model}/heterogeneity.tsv"""
 
@@ -53,18 +63,21 @@ def measure_heterogeneity(
     embeddings: Sequence[str | Path],
     predictions: str | Path,
     settings: dict[str, Any],
-    heterogeneity: str | Path,
-    by_field: str | Path,
+    words: str,
+    outputs: dict[str, str | Path],
     summary: str | Path,
+    qc: Sequence[str | Path] = (),
+    quality: Sequence[str | Path] = (),
     samples: str | Path | None = None,
 ) -> None:
-    """Tell for each protein and cell line, and for each field, how much its cells differ.
+    """Tell for each protein and cell line, each sample and each field, how much its cells differ.
 
     Cells are compared within their field, so that exposure, staining and density, which differ from field to field,
     make nothing heterogeneous. A cell's distance from the mean of its field is measured in units of what is usual in
     the cell line (see `wherein.analysis.spread.whiten`); `spread` is the trimmed mean over the cells, about 1 for a
-    protein like the others. A protein's spread is then judged against those of the other proteins in the same cell
-    line (see `wherein.analysis.spread.against_others`).
+    protein like the others, and `spread_z` compares it with those of the other proteins in the same cell line (see
+    `wherein.analysis.spread.against_others`). p and q ask another thing: whether the cells show more than one pattern
+    (see `wherein.analysis.within_samples.judge_samples`).
 
     Args:
         model: name of the model.
@@ -73,25 +86,76 @@ def measure_heterogeneity(
         embeddings: results/embeddings/{model}/{shard}.parquet, likewise.
         predictions: results/evaluation/{model}/predictions.parquet.
         settings: section `biology` of the configuration.
-        heterogeneity: results/biology/{model}/heterogeneity.tsv, written, the most heterogeneous first.
-        by_field: results/biology/{model}/heterogeneity_fields.tsv, written, likewise.
+        words: vocabulary of locations between which cells are scored.
+        outputs: files of results/biology/{model}/ to write: `heterogeneity` (the most certain first), `fields`,
+            `samples`, `variance`, `compartments`, `compartment_cells`, `published`.
         summary: results/summaries/heterogeneity/{model}.json, written.
+        qc: results/qc/{shard}.parquet, for the size of fields; without it the distance from the border is not known.
+        quality: results/segmentation/{shard}.parquet of the shards that were outlined here.
         samples: results/samples/samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "heterogeneity", model, ("numpy", "scipy", "scikit-learn")) as told:
-        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein"], samples=samples)
+        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein", *LEDGER], samples=samples)
         count(told, units)
-        table, notes = unit_distances(units, settings)
+        catalog = current_fields(fields).drop_duplicates(KEY)
+        table, scores, notes = unit_distances(units, settings)
         told.notes += notes
+        table = table.merge(catalog[[*KEY, "plate", *PUBLISHED]], on=KEY, how="left")
         table["location"] = top_locations(table["unit_id"], predictions)
         if not table["location"].notna().any():
             told.notes.append("the model predicts no locations: entropy and shares of locations are empty")
-        proteins = protein_rows(table, units.level, settings)
-        write_tsv(heterogeneity, proteins, COLUMNS)
+        single = units.level == "cell"
+        covariates = read_covariates(table, catalog, qc, quality) if single else table.reindex(columns=list(NAMES))
+        compared = comparable(scores, table, covariates, settings) if single else None
+        proteins = protein_rows(table, units.level, settings, judge(compared, table, GROUP, settings))
+        write_tsv(outputs["heterogeneity"], proteins, COLUMNS)
         of_fields = field_rows(table, kept_cells(cells, fields), units.level, settings)
-        write_tsv(by_field, of_fields, FIELD_COLUMNS)
-        if units.level == "cell":
-            told.notes += missing_judgements(proteins, of_fields, settings)
+        write_tsv(outputs["fields"], of_fields, FIELD_COLUMNS)
+        of_samples, found = sample_rows(compared, table, settings)
+        write_tsv(outputs["samples"], of_samples, SAMPLE_COLUMNS)
+        write_tsv(outputs["variance"], variance_table(scores, table), VARIANCE_COLUMNS)
+        write_compartments(outputs, scores, table, vocabulary(words), settings, told, single)
+        write_tsv(outputs["published"], against_published(proteins, of_fields, table), PUBLISHED_COLUMNS)
+        if single:
+            told.notes += missing_judgements(proteins, of_fields, settings) + found
+            told.extra["covariates"] = {name: int(covariates[name].notna().sum()) for name in NAMES}
+
+
+def write_compartments(
+    outputs: dict[str, str | Path],
+    scores: np.ndarray,
+    table: pd.DataFrame,
+    words: Vocabulary,
+    settings: dict[str, Any],
+    told: Summary,
+    single: bool,
+) -> None:
+    """Score cells between pairs of compartments; both tables are empty for a model of fields."""
+    sets = [frozenset(words.to_classes(terms)) for terms in table["labels"]] if single else []
+    proteins = table.groupby("protein").ngroup().to_numpy()
+    wanted = settings["compartments"]
+    pairs = [Pair(*names) for names in wanted] if wanted is not None else []
+    if single and wanted is None:
+        pairs = choose_pairs(sets, proteins, settings["min_pair_proteins"], settings["compartment_pairs"])
+        if not pairs:
+            told.notes.append(
+                f"no two locations of {words.name} are shared by {settings['min_pair_proteins']} proteins with as many "
+                "of each alone: no cells are scored between compartments"
+            )
+    rows, cells = compartment_tables(scores, table, sets, pairs if single else [], settings["min_cells"])
+    write_tsv(outputs["compartments"], rows, COMPARTMENT_COLUMNS)
+    with atomic_path(outputs["compartment_cells"]) as partial:
+        cells[list(CELL_COLUMNS)].to_parquet(partial, index=False, compression="zstd")
+
+
+def against_published(proteins: pd.DataFrame, of_fields: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of published_variation.tsv: of each protein the mean over its cell lines, or fields."""
+    numbers = proteins.set_index("gene")[["spread_z", "z", "label_entropy"]].apply(pd.to_numeric)
+    measures = numbers.groupby(level=0).mean()
+    intensity = pd.to_numeric(of_fields.set_index("gene")["intensity_cv_z"]).groupby(level=0).mean()
+    measures["intensity_cv_z"] = intensity.reindex(measures.index)
+    names = zip(table["protein"], table["field_id"], table["version"], strict=True)
+    return compare_published(measures, published_of(table[[*KEY, *PUBLISHED]], names))
 
 
 def count(told: Summary, units: Units) -> None:
@@ -109,7 +173,7 @@ def count(told: Summary, units: Units) -> None:
         )
 
 
-def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """How far each unit of a protein is from its like: a cell from its field's mean, a field from its protein's.
 
     Args:
@@ -119,6 +183,7 @@ def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame
     Returns:
         table: the units of proteins, with `distance` (NaN where a unit is alone) and `axis` (place along the main
             direction in which the units of its protein and cell line differ).
+        scores: (N, K) principal components of these units, not limited; the first `components` tell the distance.
         notes: what was imputed and left out.
     """
     scaled, scale, notes = scaled_units(units, "auto", settings["clip"])
@@ -126,19 +191,21 @@ def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame
     table = units.table.loc[measured].reset_index(drop=True)
     table["cell_line"] = table["cell_line"].fillna("")
     # components are found on limited values, but a bright field must not lose its cells' differences to the limit
-    _, loadings, _ = principal_components(scaled[measured], settings["components"])
+    wanted = max(settings["components"], settings["pattern_components"])
+    _, loadings, _ = principal_components(scaled[measured], wanted)
     scores = replace(scale, clip=None).apply(units.vectors[measured]) @ loadings.T
+    first = scores[:, : settings["components"]]
     like = KEY if units.level == "cell" else GROUP
     own = table.groupby(like, sort=False).ngroup().to_numpy()
     table["distance"], table["axis"] = np.nan, np.nan
     for rows in table.groupby("cell_line", sort=True).indices.values():
-        near = limited(from_median(scores[rows], own[rows]), settings["clip"])
+        near = limited(from_median(first[rows], own[rows]), settings["clip"])
         whitened = whiten(cell_residuals(near, own[rows]))
         table.loc[rows, "distance"] = distances(whitened)
         line = table.loc[rows]
         for places in line.groupby("protein").indices.values():
             table.loc[rows[places], "axis"] = towards_bright(main_axis(whitened[places]), line.iloc[places])
-    return table, notes
+    return table, scores, notes
 
 
 def towards_bright(axis: np.ndarray, units: pd.DataFrame) -> np.ndarray:
@@ -179,7 +246,7 @@ def location_entropy(locations: pd.Series, fewest: int) -> float | None:
 
 
 def judged_spread(rows: pd.DataFrame, fewest: int) -> pd.DataFrame:
-    """Add z and p of `spread` against the other rows of the same cell line.
+    """Add z of `spread` against the other rows of the same cell line.
 
     Args:
         rows: columns cell_line, spread, squared_cv (as `trimmed` gives it) and units (their number).
@@ -189,11 +256,13 @@ def judged_spread(rows: pd.DataFrame, fewest: int) -> pd.DataFrame:
     usual = rows["squared_cv"].astype(float).groupby(rows["cell_line"]).transform("median")
     sampling = (usual / rows["units"].astype(float)).to_numpy()
     found = against_others(rows["spread"].to_numpy(float), sampling, rows["cell_line"].to_numpy(), fewest)
-    return rows.assign(spread_z=found.z, p=found.p)
+    return rows.assign(spread_z=found.z)
 
 
-def protein_rows(table: pd.DataFrame, level: str, settings: dict[str, Any]) -> pd.DataFrame:
-    """Rows of heterogeneity.tsv from `unit_distances` with the column location."""
+def protein_rows(
+    table: pd.DataFrame, level: str, settings: dict[str, Any], judgement: Judgement | None = None
+) -> pd.DataFrame:
+    """Rows of heterogeneity.tsv from `unit_distances` with the column location, and what `judge` found of them."""
     rows = []
     for (protein, line), own in table.groupby(GROUP, sort=True):
         alike = own["distance"].dropna()
@@ -222,12 +291,13 @@ def protein_rows(table: pd.DataFrame, level: str, settings: dict[str, Any]) -> p
     found = pd.DataFrame(rows, columns=[*dict.fromkeys((*COLUMNS, "squared_cv", "units"))])
     if level == "cell":
         found = judged_spread(found, settings["min_groups"])
-    known = found["p"].notna()
-    found["q"] = np.nan
-    if known.any():
-        found.loc[known, "q"] = false_discovery_control(found.loc[known, "p"].astype(float))
     found = found.drop(columns=["squared_cv", "units"])
-    return found.sort_values(["spread_z", "spread", "gene"], ascending=[False, False, True], ignore_index=True)
+    if judgement is not None and len(found):
+        own = judgement.rows.set_index(GROUP).reindex(pd.MultiIndex.from_frame(found[["gene", "cell_line"]]))
+        for name in ("excess", "z", "p", "q", "explained_by"):
+            found[name] = own[name].to_numpy()
+    order = ["p", "spread_z", "spread", "gene"]
+    return found.sort_values(order, ascending=[True, False, False, True], ignore_index=True)
 
 
 def field_rows(table: pd.DataFrame, ledger: pd.DataFrame, level: str, settings: dict[str, Any]) -> pd.DataFrame:
@@ -266,7 +336,7 @@ def field_rows(table: pd.DataFrame, ledger: pd.DataFrame, level: str, settings: 
     sampling = CV_VARIANCE / found["intensities"].clip(lower=1).to_numpy(float)
     judged = against_others(variation, sampling, found["cell_line"].to_numpy(), settings["min_groups"])
     found["intensity_cv_z"] = judged.z
-    found = found.drop(columns=["squared_cv", "units", "intensities", "p"])
+    found = found.drop(columns=["squared_cv", "units", "intensities"])
     order = ["spread_z", "intensity_cv_z", "intensity_cv", "spread"]
     return found.sort_values([*order, *KEY], ascending=[*[False] * 4, True, True], ignore_index=True)
 

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-COLUMNS = (
-    *("gene", "component", "variance", "share", "share_low", "share_high", "levels", "n_cells", "note"),
-)
+COLUMNS = (*("gene", "component", "variance", "share", "share_low", "share_high", "levels", "n_cells", "note"),)
 """results/biology/{model}/variance.tsv"""
 
 BLOCKS = 20
@@ -131,8 +129,13 @@ def _rows(gene: str, scores: np.ndarray, factors: dict[str, np.ndarray], fewest:
         rows.append(
             {
                 **dict.fromkeys(COLUMNS),
-                **{"gene": gene or None, "component": name, "variance": value, "share": part.get(name, np.nan)},
-                **{"levels": levels, "n_cells": len(scores), "note": note or None},
+                "gene": gene or None,
+                "component": name,
+                "variance": value,
+                "share": part.get(name, np.nan),
+                "levels": levels,
+                "n_cells": len(scores),
+                "note": note or None,
             }
         )
     return rows

@@ -1,5 +1,6 @@
 """Do the cells of one sample show more than one pattern? A test with a null of cells dealt anew among samples."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +31,22 @@ SIZES = 8
 CELLS_AT_ONCE = 200_000
 """Cells that are dealt at once."""
 
+NEIGHBOURS = 10
+"""Samples of the nearest means that tell how far cells of a pattern scatter anyway."""
+
+OWN_WEIGHT = 5
+"""Samples for which the scatter of all samples counts beside them."""
+
+STATISTICS = 4
+"""Measures of a sample's scatter; the largest counts."""
+
+LEAST = (-0.1, 0.95)
+"""Least location and scale of the usual samples: as large as they come out where nothing but chance is at work, since
+no single measure is trusted more than cells dealt anew allow. Few samples could else make themselves look usual."""
+
+CUT = 2.0
+"""Standard deviations above the usual samples' centre up to which samples tell what is usual."""
+
 SET_ASIDE = 0.2
 """Samples with a smaller q are left out of what cells are dealt from, in a second pass."""
 
@@ -39,10 +56,10 @@ class Tested(NamedTuple):
 
     Attributes:
         excess: (S,) variance of the cells towards the pattern to which they scatter most, over that of all directions.
-        z: (S,) standard normal quantile of the sample among samples dealt anew, after `wider_null`.
+        z: (S,) standard normal quantile of the sample among the usual ones.
         p: (S,) one-sided probability of such a sample; NaN where it is not judged.
         axis: (N,) place of each cell between its sample's own pattern and that other one; NaN where not judged.
-        spread: location and scale by which the samples themselves widened the null; (0, 1) where they did not.
+        spread: location and scale of the usual samples among samples dealt anew, each measure brought to its own.
     """
 
     excess: np.ndarray
@@ -62,8 +79,7 @@ class Cells:
         others: M.
         sample: (N,) number of the sample.
         line: (S,) number of the cell line of each sample.
-        towards: (L, P, P, K) for each cell line unit vectors from one pattern to another; 0 from one to itself.
-        own: (S,) number of each sample's own pattern.
+        towards: (S, P, K) unit vectors from each sample's own pattern to each; 0 to its own.
         freedom: (S,) cells less fields.
     """
 
@@ -73,11 +89,10 @@ class Cells:
     sample: np.ndarray
     line: np.ndarray
     towards: np.ndarray
-    own: np.ndarray
     freedom: np.ndarray
 
 
-def test_samples(
+def judge_samples(
     scores: np.ndarray,
     fields: np.ndarray,
     samples: np.ndarray,
@@ -93,14 +108,13 @@ def test_samples(
     A sample of two kinds of cells, of which one shows another localization, varies along the line from its own pattern
     to that one. Patterns are learned without labels: directions in which the means of samples differ more than their
     cells explain (linear discriminants, Fisher 1936; means are compared within plates, so that staining makes no
-    direction), and in them k-means of the samples' means. The statistic of a sample is the logarithm of the largest
-    variance of its cells' residuals towards another pattern, over their mean variance along all other directions, so
-    that a sample whose cells merely scatter more is not told; it is the larger of that and of the largest eigenvalue
-    of their covariance, over the same, each as a quantile of its null, for patterns that no other sample shows.
+    direction), and in them k-means of the samples' means. Cells are measured in units of what is usual for their cell
+    line and for samples of the nearest means, since filaments differ from cell to cell and cytosol does not. A sample
+    has several measures (see `_statistics`); the largest counts, each as a quantile of its null.
 
     The null deals cells of one cell line anew among samples of the same sizes, by which p holds whatever the shape of
-    the residuals. Samples that are found (SET_ASIDE) are left out of it in a second pass. Where the samples scatter
-    more than dealt ones do, though they are not heterogeneous, `wider_null` says so.
+    the residuals. Samples that are found (SET_ASIDE) are left out of it in a second pass. Samples differ in how
+    far their cells scatter though they are not heterogeneous: `usual_samples` tells by how much.
 
     Args:
         scores: (N, D) residuals or scores of cells, on one scale; differences between fields are taken out here.
@@ -127,18 +141,17 @@ def test_samples(
     clean = np.ones(int(judged.sum()), bool)
     for last in (False, True):
         cells = _in_space_of_patterns(scores[rows], *kept, clean, seed, rng if exchanged else None)
-        excess, z, axis = _against_dealt(cells, clean, rng)
-        location, scale = wider_null(z)
-        p = norm.sf((z - location) / scale)
+        excess, z, axis, usual = _against_dealt(cells, clean, rng)
+        p = norm.sf(z)
         if not last:
             clean = false_discovery_control(p) > SET_ASIDE
             clean |= ~np.isin(cells.line, np.flatnonzero(np.bincount(cells.line, clean) >= fewest_samples))
     found = [nothing.copy() for _ in range(3)]
-    for values, into in zip((excess, (z - location) / scale, p), found, strict=True):
+    for values, into in zip((excess, z, p), found, strict=True):
         into[judged] = values
     along = np.full(len(samples), np.nan)
     along[rows] = axis
-    return Tested(*found, along, (location, scale))
+    return Tested(*found, along, usual)
 
 
 def _judged(
@@ -183,23 +196,53 @@ def _in_space_of_patterns(
     white = residuals @ (whitening @ turn[:, order])
     means = means @ turn[:, order[:count]]
     patterns, own = _patterns(means, seed)
-    towards = np.zeros((lines.max() + 1, len(patterns), len(patterns), count))
+    towards = np.zeros((number, len(patterns), count))
     of_line = lines[samples]
     for line in np.unique(lines):
         mine = of_line == line
         scale = _whitening(white[mine & usual][:, :count])
         white[mine, :count] = white[mine, :count] @ scale
-        white[mine, count:] /= max(float(np.sqrt((white[mine, count:] ** 2).mean())), 1e-12) if count < len(turn) else 1
+        if white.shape[1] > count:
+            white[mine, count:] /= max(float(np.sqrt((white[mine, count:] ** 2).mean())), 1e-12)
         white[mine] = _drawn_in(white[mine])
         turned = patterns @ scale
-        away = turned[None] - turned[:, None]
-        length = np.linalg.norm(away, axis=2)[:, :, None]
-        towards[line] = np.where(length > 0, away / np.where(length > 0, length, 1), 0)
+        towards[lines == line] = turned[None] - turned[own[lines == line]][:, None]
+    _like_neighbours(white, towards, samples, means, clean)
+    length = np.linalg.norm(towards, axis=2)[:, :, None]
+    towards = np.where(length > 0, towards / np.where(length > 0, length, 1), 0)
     if exchange is not None:
         white = cell_residuals(white[_dealt(of_line, exchange)], fields)
     outside = (white[:, count:] ** 2).sum(axis=1)
     inside = white[:, :count] - group_means(white[:, :count], fields, fields.max() + 1)[fields]
-    return Cells(inside, outside, white.shape[1] - count, samples, lines, towards, own, np.maximum(freedom, 1))
+    return Cells(inside, outside, white.shape[1] - count, samples, lines, towards, np.maximum(freedom, 1))
+
+
+def _like_neighbours(
+    white: np.ndarray, towards: np.ndarray, samples: np.ndarray, means: np.ndarray, clean: np.ndarray
+) -> None:
+    """Bring each sample's cells to the scatter of cells of samples with the nearest means, in place.
+
+    Each pattern has its own scatter: filaments look different in every cell, the cytosol does not. NEIGHBOURS other
+    samples tell what is usual for a pattern, with OWN_WEIGHT times that of all samples.
+    """
+    number, count = means.shape
+    order = np.argsort(samples, kind="stable")
+    ends = np.searchsorted(samples[order], np.arange(number + 1))
+    rows = [order[ends[sample] : ends[sample + 1]] for sample in range(number)]
+    inside = np.array([white[own, :count].T @ white[own, :count] / len(own) for own in rows])
+    outside = np.array([(white[own, count:] ** 2).mean() if white.shape[1] > count else 1.0 for own in rows])
+    usual = np.flatnonzero(clean)
+    for sample in range(number):
+        others = usual[usual != sample]
+        apart = ((means[others] - means[sample]) ** 2).sum(axis=1)
+        near = others[np.argsort(apart, kind="stable")[:NEIGHBOURS]]
+        weight = len(near) + OWN_WEIGHT
+        scatter = (inside[near].sum(axis=0) + OWN_WEIGHT * np.eye(count)) / weight
+        values, vectors = np.linalg.eigh(scatter)
+        turn = (vectors / np.sqrt(values)) @ vectors.T
+        white[rows[sample], :count] = white[rows[sample], :count] @ turn
+        white[rows[sample], count:] /= np.sqrt((outside[near].sum() + OWN_WEIGHT) / weight)
+        towards[sample] = towards[sample] @ turn
 
 
 def _whitening(residuals: np.ndarray) -> np.ndarray:
@@ -237,33 +280,44 @@ def _dealt(lines: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _against_dealt(
     cells: Cells, clean: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float]]:
+    """Excess and z of each sample, place of each cell, and the final location and scale of the usual samples."""
     number = len(cells.line)
     order = np.argsort(cells.sample, kind="stable")
     ends = np.searchsorted(cells.sample[order], np.arange(number + 1))
-    known, new = np.zeros(number), np.zeros(number)
+    found = np.zeros((STATISTICS, number))
     axis = np.zeros(len(cells.sample))
     for sample in range(number):
         mine = order[ends[sample] : ends[sample + 1]]
         inside = cells.inside[mine]
         covariance = inside.T @ inside / len(mine)
-        towards = cells.towards[cells.line[sample], cells.own[sample]]
+        towards = cells.towards[sample]
         left = np.array([cells.outside[mine].mean()])
-        one, any_, best = _statistics(covariance[None], left, towards[None], cells.others)
-        known[sample], new[sample] = one[0], any_[0]
+        values, best = _statistics(covariance[None], left, towards[None], cells.others)
+        found[:, sample] = values[:, 0]
         axis[mine] = inside @ towards[best[0]]
-    z = np.zeros(number)
+    z, larger = np.zeros_like(found), np.zeros((number, 3))
     for line in np.unique(cells.line):
         mine = np.flatnonzero(cells.line == line)
         pool = np.flatnonzero(clean[cells.sample] & (cells.line[cells.sample] == line))
-        z[mine] = _quantiles(cells, mine, pool, known[mine], new[mine], rng)
-    return np.exp(known), z, axis
+        z[:, mine], larger[mine] = _quantiles(cells, mine, pool, found[:, mine], rng)
+    for row in z:
+        location, scale = usual_samples(row)
+        # no measure is trusted more than cells dealt anew allow
+        row[:] = (row - max(0.0, location)) / max(1.0, scale)
+    together = _quantile(z.max(axis=0), larger.T)
+    location, scale = (max(least, own) for least, own in zip(LEAST, usual_samples(together), strict=True))
+    return np.exp(found[0]), (together - location) / scale, axis, (location, scale)
 
 
 def _statistics(
     covariance: np.ndarray, outside: np.ndarray, towards: np.ndarray, others: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both statistics of B samples, and which pattern is the one that cells scatter towards most.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(STATISTICS, B) of B samples, and (B,) which pattern is the one that cells scatter towards most.
+
+    In this order: variance towards the pattern to which it is largest, over the mean variance along all other
+    directions; that variance itself; the largest variance along any direction (patterns that no other sample shows);
+    the variance along all directions in which patterns differ (several patterns).
 
     Args:
         covariance: (B, K, K).
@@ -275,39 +329,43 @@ def _statistics(
     best = along.argmax(axis=1)
     first = np.maximum(along.max(axis=1), 1e-12)
     top = np.maximum(np.linalg.eigvalsh(covariance)[:, -1], 1e-12)
-    whole = np.trace(covariance, axis1=1, axis2=2) + outside
+    inside = np.maximum(np.trace(covariance, axis1=1, axis2=2), 1e-12)
     count = max(1, covariance.shape[1] + others - 1)
-    known, new = (np.log(one / np.maximum((whole - one) / count, 1e-12)) for one in (first, top))
-    return known, new, best
+    rest = np.maximum((inside + outside - first) / count, 1e-12)
+    return np.log(np.stack([first / rest, first, top, inside])), best
 
 
 def _quantiles(
-    cells: Cells, samples: np.ndarray, pool: np.ndarray, known: np.ndarray, new: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Standard normal quantiles of samples of one cell line among samples that are dealt from its cells."""
+    cells: Cells, samples: np.ndarray, pool: np.ndarray, found: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal quantiles of samples of one cell line among samples that are dealt from its cells.
+
+    Returns:
+        z: (STATISTICS, S).
+        larger: (S, 3) moments of the largest of a dealt sample's z.
+    """
     freedom = np.maximum(np.round(cells.freedom[samples]), 2)
     grid = np.unique(np.round(np.geomspace(freedom.min(), freedom.max(), SIZES)).astype(int))
     moments = []
     for size in grid:
         drawn = _deal(cells, samples, pool, size, rng)
-        both = [_moments(values) for values in drawn]
-        larger = np.maximum(*(_quantile(values, own) for values, own in zip(drawn, both, strict=True)))
-        moments.append(np.array([*both, _moments(larger)]))
+        each = [_moments(values) for values in drawn]
+        largest = np.max([_quantile(values, own) for values, own in zip(drawn, each, strict=True)], axis=0)
+        moments.append(np.array([*each, _moments(largest)]))
     at = np.log(freedom)
-    found = np.array(
+    # (STATISTICS + 1, 3, S)
+    between = np.array(
         [
             [np.interp(at, np.log(grid), [own[row, column] for own in moments]) for column in range(3)]
-            for row in range(3)
+            for row in range(STATISTICS + 1)
         ]
     )
-    return _quantile(np.maximum(_quantile(known, found[0]), _quantile(new, found[1])), found[2])
+    return np.array([_quantile(values, own) for values, own in zip(found, between, strict=False)]), between[-1].T
 
 
-def _deal(
-    cells: Cells, samples: np.ndarray, pool: np.ndarray, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both statistics of DRAWS samples of `size` + 1 cells of one field."""
-    known, new = [], []
+def _deal(cells: Cells, samples: np.ndarray, pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(STATISTICS, DRAWS) of samples of `size` + 1 cells of one field."""
+    found = []
     step = max(1, CELLS_AT_ONCE // (size + 1))
     for start in range(0, DRAWS, step):
         count = min(step, DRAWS - start)
@@ -316,11 +374,9 @@ def _deal(
         inside -= inside.mean(axis=1, keepdims=True)
         covariance = np.matmul(inside.transpose(0, 2, 1), inside) / size
         like = samples[rng.integers(0, len(samples), count)]
-        towards = cells.towards[cells.line[like], cells.own[like]]
-        one, any_, _ = _statistics(covariance, cells.outside[chosen].mean(axis=1), towards, cells.others)
-        known.append(one)
-        new.append(any_)
-    return np.concatenate(known), np.concatenate(new)
+        towards = cells.towards[like]
+        found.append(_statistics(covariance, cells.outside[chosen].mean(axis=1), towards, cells.others)[0])
+    return np.concatenate(found, axis=1)
 
 
 def _moments(values: np.ndarray) -> np.ndarray:
@@ -337,30 +393,31 @@ def _quantile(values: np.ndarray, moments: np.ndarray) -> np.ndarray:
     return np.where(upper > np.log(0.5), norm.ppf(-np.expm1(upper)).clip(-30), norm.isf(np.exp(upper)).clip(max=37))
 
 
-def wider_null(z: np.ndarray) -> tuple[float, float]:
+def usual_samples(z: np.ndarray) -> tuple[float, float]:
     """Location and scale of the usual ones among samples, most of which are usual (empirical null, Efron 2004).
 
-    Maximum likelihood of a normal distribution that is cut off one standard deviation above its centre, where samples
-    that differ begin to count. Values of few samples are held near 0 and 1 by normal priors of standard deviation 0.3.
-    The null is never made narrower than that of cells dealt anew, nor lowered.
+    Maximum likelihood of a normal distribution that is cut off CUT standard deviations above its centre, where
+    samples that differ begin to count. Values of few samples are held near 0 and 1 by normal priors of standard
+    deviation 0.5.
 
     Args:
         z: (S,) finite.
     """
     location, log_scale = float(np.median(z)), 0.0
 
-    def loss(at: np.ndarray, cut: float, below: np.ndarray) -> float:
-        middle, logs = at
-        scale = np.exp(logs)
-        fit = 0.5 * (((below - middle) / scale) ** 2).sum() + len(below) * (logs + log_ndtr((cut - middle) / scale))
-        return float(fit + 0.5 * (middle / 0.3) ** 2 + 0.5 * (logs / 0.3) ** 2)
+    def loss(at: np.ndarray, cut: float, count: int, mean: float, variance: float) -> float:
+        middle, logs = float(at[0]), float(at[1])
+        scale = math.exp(logs)
+        fit = 0.5 * (variance + (mean - middle) ** 2) / scale**2 + logs + float(log_ndtr((cut - middle) / scale))
+        return count * fit + 2 * middle**2 + 2 * logs**2
 
     for _ in range(15):
-        cut = location + np.exp(log_scale)
+        cut = location + CUT * math.exp(log_scale)
         below = z[z <= cut]
-        found = minimize(loss, [location, log_scale], (cut, below), method="Nelder-Mead").x
+        told = (cut, len(below), float(below.mean()), float(below.var()))
+        found = minimize(loss, [location, log_scale], told, method="Nelder-Mead").x
         moved = abs(found[0] - location) + abs(found[1] - log_scale)
         location, log_scale = float(found[0]), float(found[1])
         if moved < 1e-3:
             break
-    return max(0.0, location), max(1.0, float(np.exp(log_scale)))
+    return location, math.exp(log_scale)

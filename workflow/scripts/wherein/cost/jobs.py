@@ -148,8 +148,12 @@ STAGES = (
     _stage("make_gene_sets", "made_sets", ["results/gene_sets/{made_sets}.gmt"]),
     _stage("enrich", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("enrichment",
            "enrichment_libraries", "identifiers")], "atlas fetch_gene_sets make_gene_sets"),
-    _stage("heterogeneity", "model", ["results/biology/{model}/heterogeneity.tsv",
-           "results/biology/{model}/heterogeneity_fields.tsv"], f"catalog crop samples {EMBEDDED} evaluate"),
+    _stage("heterogeneity", "model", [f"results/biology/{{model}}/{name}" for name in ("heterogeneity.tsv",
+           "heterogeneity_fields.tsv", "heterogeneity_samples.tsv", "variance.tsv", "compartments.tsv",
+           "compartment_cells.parquet", "published_variation.tsv")],
+           f"catalog qc segment segment_network crop samples {EMBEDDED} evaluate"),
+    _stage("cell_labels", "model", ["results/biology/{model}/cell_labels.tsv",
+           "results/biology/{model}/exclusive.tsv"], "catalog crop samples evaluate"),
     _stage("prerank", "model", ["results/biology/{model}/prerank.tsv"],
            "atlas heterogeneity fetch_gene_sets make_gene_sets"),
     _stage("complexes", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("complex_neighbours",
@@ -177,6 +181,9 @@ STAGES = (
     _stage("plot_gene_sets", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("gene_sets", "complexes",
            "set_pairs", "prerank")], "enrich prerank complexes", summary="",
            benchmark="results/benchmark/report/plot_gene_sets/{model}.tsv"),
+    _stage("plot_single_cells", "model", [f"{FIGURES}/{{model}}/single_cells.png",
+           f"{FIGURES}/{{model}}/compartments.png"], "heterogeneity", summary="",
+           benchmark="results/benchmark/report/plot_single_cells/{model}.tsv"),
     _stage("plot_scores", "model", [f"{FIGURES}/{{model}}/{name}.png" for name in ("curves", "confusion", "groups",
            "leaks", "judges")], "evaluate break_down probe_leaks", summary="",
            benchmark="results/benchmark/report/plot_scores/{model}.tsv"),
@@ -192,7 +199,7 @@ STAGES = (
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores plot_training plot_clusters attend compare break_down "
            "probe_leaks atlas evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets cluster "
-           "cell_trees", f"split train combine {EMBEDDED}",
+           "cell_trees cell_labels plot_single_cells", f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 COVARIATES = ("nucleus_area_um2", "nucleus_sum_nucleus", "area_um2", "border_um", "contrast")
-"""Measures of a cell that its vector depends on, whatever the protein: size, cell cycle, and how well it is outlined."""
+"""Measures of a cell that its vector depends on, whatever the protein: size, cycle, and how well it is outlined."""
 
 LOADING = 0.3
 """Standard deviation of a vector's entries that one covariate brings about, over that of the cell's own scatter."""

@@ -36,6 +36,7 @@ STAGE_NAMES = {
     "make_gene_sets": "gene sets from annotations",
     "cluster": "groups of proteins",
     "cell_trees": "trees of cells",
+    "cell_labels": "labels of single cells",
 }
 """How pages call stages whose own name says too little."""
 

@@ -64,6 +64,9 @@ FIGURES = (
     ("cells_measures", "Counts and sizes of cells"),
 )
 
+SAMPLES_WITH_CELLS = 200
+"""Samples, the most certainly heterogeneous first, whose example cells are drawn."""
+
 REASONS = {**FIELD_REASONS, **SEGMENT_REASONS, **CELL_REASONS}
 
 
@@ -149,6 +152,9 @@ def _wanted(run: RunTables) -> list[str]:
         table = model.heterogeneity.sort_values("spread_z", ascending=False)
         for column in ("cells_high", "cells_low"):
             wanted += [cell for ids in table[column] if isinstance(ids, str) for cell in ids.split(";")]
+        striking = model.heterogeneity_samples.head(SAMPLES_WITH_CELLS)
+        for column in ("cells_high", "cells_low"):
+            wanted += [cell for ids in striking[column] if isinstance(ids, str) for cell in ids.split(";")]
     wanted += _extremes(run)
     return list(dict.fromkeys(wanted))
 

@@ -292,7 +292,8 @@ def _coded(name: str, values: pd.Series) -> dict[str, Any]:
 
 
 def _heterogeneity(model: ModelTables, shown: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
-    table, fields = model.heterogeneity, model.heterogeneity_fields
+    table, fields, samples = model.heterogeneity, model.heterogeneity_fields, model.heterogeneity_samples
+    both = model.compartments[model.compartments["labels"] == "both"]
     columns = [name for name in table.columns if name not in ("cells_low", "cells_high")]
     ends = {key: (_ids(rows.head(3)), _ids(rows.tail(3))) for key, rows in _by_brightness(shown)}
     keys = list(zip(fields["field_id"], fields["version"], strict=True))
@@ -306,6 +307,13 @@ def _heterogeneity(model: ModelTables, shown: pd.DataFrame, pictures: Pictures) 
             "dim": [_examples(ends.get(key, ("", ""))[0], pictures) for key in keys],
             "bright": [_examples(ends.get(key, ("", ""))[1], pictures) for key in keys],
         },
+        "samples": {
+            **{name: samples[name] for name in samples.columns if name not in ("cells_low", "cells_high")},
+            **{end: [_examples(ids, pictures) for ids in samples[f"cells_{end}"]] for end in ("low", "high")},
+        },
+        "labels": {name: model.cell_labels[name] for name in model.cell_labels.columns},
+        "exclusive": {name: model.exclusive[name] for name in model.exclusive.columns},
+        "compartments": {name: both[name] for name in both.columns},
     }
 
 

@@ -28,7 +28,8 @@ class ModelTables:
         settings: its configuration.
         units: results/atlas/{model}/units.parquet.
         proteins: results/atlas/{model}/proteins.h5ad.
-        clusters, classes, enrichment, heterogeneity, heterogeneity_fields, moved: the tables of those names.
+        clusters, classes, enrichment, heterogeneity, heterogeneity_fields, heterogeneity_samples, cell_labels,
+            exclusive, compartments, moved: the tables of those names.
         scores: scores.json.
         predictions: one row a unit, columns unit_id, field_id, version and one a class.
         class_names: those classes, in the order of their vocabulary.
@@ -44,6 +45,10 @@ class ModelTables:
     enrichment: pd.DataFrame
     heterogeneity: pd.DataFrame
     heterogeneity_fields: pd.DataFrame
+    heterogeneity_samples: pd.DataFrame
+    cell_labels: pd.DataFrame
+    exclusive: pd.DataFrame
+    compartments: pd.DataFrame
     moved: pd.DataFrame
     scores: dict[str, Any]
     predictions: pd.DataFrame
@@ -129,6 +134,7 @@ def read_model(name: str, inputs: dict[str, Any], number: int, models: dict[str,
         enrichment=read_tsv(paths["enrichment"]),
         heterogeneity=read_tsv(paths["heterogeneity"]),
         heterogeneity_fields=read_tsv(paths["heterogeneity_fields"]),
+        **{name: read_tsv(paths[name]) for name in SINGLE_CELLS},
         moved=read_tsv(paths["moved"]),
         scores=_json(paths["scores"]),
         predictions=predictions,
@@ -137,7 +143,11 @@ def read_model(name: str, inputs: dict[str, Any], number: int, models: dict[str,
     )
 
 
+SINGLE_CELLS = ("heterogeneity_samples", "cell_labels", "exclusive", "compartments")
+"""Tables of the page of heterogeneity."""
+
 _MODEL_INPUTS = (
+    *SINGLE_CELLS,
     *("units", "proteins", "clusters", "classes", "enrichment", "heterogeneity", "heterogeneity_fields"),
     *("moved", "scores", "predictions", "model_figures"),
 )
