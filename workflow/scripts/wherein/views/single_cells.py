@@ -112,7 +112,8 @@ def _draw_variance(axes: Axes, variance: pd.DataFrame) -> None:
         text = (f"{share:.1f} %" if known else "") + (f" ({note})" if note else "")
         axes.annotate(text, (float(np.nan_to_num(share)), place), (6, 7), textcoords="offset points", fontsize=7)
     axes.set_yticks(places, [f"{words(name)} ({int(whole.loc[name, 'levels'])})" for name in names])
-    axes.set_xlim(0, max(10.0, float(np.nanmax(shares)) * 1.35))
+    reach = pd.to_numeric(whole["share_high"]).fillna(0).max() * 100
+    axes.set_xlim(0, max(10.0, float(np.nanmax(shares)) * 1.35, float(reach) * 1.03))
     axes.set_xlabel("share of the variance, % (lines: 95 % over proteins)")
     axes.set_title("What cells differ by")
 
