@@ -107,7 +107,7 @@ def opened(site: Path, page: str, tmp_path: Path, script: str = "") -> str:
         ("fields.html", ["human-0001_000", "low contrast", "at least 0.2 is allowed"]),
         ("segmentation.html", ["Methods against the truth", "shifted", "in use", "Doubt", "11 rows"]),
         ("maps.html", ["Plasma membrane", "cells"]),
-        ("clusters.html", ["Cluster 1", "cytosolic ribosome"]),
+        ("clusters.html", ["Cluster 1", "nucleolus", "1 alike: vesicle membrane"]),
         ("heterogeneity.html", ["HGENE1", "Brightest cells", "Nucleoli 5 | Cytosol 3", "Follows"]),
         ("releases.html", ["HGENE1", "arrow from the old place", "+ Nucleoli", "human-gone", "relabelled"]),
         ("protein.html#HGENE1", ["since human:1", "Its mean moved by"]),
