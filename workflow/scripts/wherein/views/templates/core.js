@@ -43,7 +43,9 @@ const wherein = (() => {
     if (!known(value)) return missing();
     if (Number.isInteger(value)) return value.toLocaleString("en");
     if (Math.abs(value) < 0.001) return value.toExponential(1);
-    return value.toLocaleString("en", { maximumFractionDigits: digits });
+    // no value that is known reads as 0
+    const places = Math.abs(value) < 10 ** -digits ? { maximumSignificantDigits: 1 } : { maximumFractionDigits: digits };
+    return value.toLocaleString("en", places);
   }
 
   // One tile of a sheet, `size` px wide on the page.
