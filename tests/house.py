@@ -35,7 +35,7 @@ class House:
             capture_output=True,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            timeout=900,
+            timeout=1800,
             check=False,
         )
         if ok and done.returncode != 0:

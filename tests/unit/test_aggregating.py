@@ -39,7 +39,7 @@ def run(tmp_path_factory):
         names = [list("abcde")[place] for place in order]
         write_vectors(path, units.iloc[rows], vectors[rows][:, order], said | {"dimensions": names})
         shards.append(path)
-    atlas = {name: folder / name for name in ("units", "clusters", "history", "moved")}
+    atlas = {name: folder / name for name in ("units", "clusters", "unit_map", "history", "moved")}
     build_atlas(
         "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"], settings("atlas"),
         folder / "proteins.h5ad", **atlas, summary=folder / "atlas.json",
@@ -126,7 +126,7 @@ def test_a_median_is_asked_for_by_name(run, tmp_path):
 
 def test_the_atlas_takes_the_same_vectors(run, tmp_path):
     root, paths, *_ = run
-    atlas = {name: tmp_path / name for name in ("units", "clusters", "history", "moved")}
+    atlas = {name: tmp_path / name for name in ("units", "clusters", "unit_map", "history", "moved")}
     build_atlas(
         "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"],
         settings("atlas", aggregation="geometric_median"), tmp_path / "proteins.h5ad", **atlas,

@@ -238,7 +238,7 @@ def test_the_table_speaks_for_all_genes_of_an_antibody(v18, table):
 def test_a_table_without_later_columns(tmp_path):
     path = tmp_path / "old.tsv.gz"
     path.write_bytes(gzip.compress(TABLE_2018.encode()))
-    assert read_locations(str(path)).genes[A] == ("Uncertain", [], [], [])
+    assert read_locations(str(path)).genes[A][:4] == ("Uncertain", [], [], [])
 
 
 def test_a_field_has_the_same_version_in_both_releases(v18, v24):

@@ -278,10 +278,11 @@ def imported_shards(pattern):
 
 
 def shards_with_crops(pattern):
-    """An input: `pattern` for every shard that has pixels of cells, rather than vectors made elsewhere."""
+    """An input: `pattern` for every shard, or every one of the job's model, that has pixels of cells."""
 
     def paths(wildcards):
-        return [pattern.format(shard=shard) for shard in shards() if has_crops(source_config_of(shard))]
+        found = shards(wildcards.get("model"))
+        return [pattern.format(shard=shard) for shard in found if has_crops(source_config_of(shard))]
 
     return paths
 

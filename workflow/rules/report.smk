@@ -262,7 +262,7 @@ rule plot_clusters:
         terms="results/biology/{model}/enrichment_groups.tsv",
         trees="results/atlas/{model}/cell_trees.parquet",
         cells=per_shard("results/cells/{shard}.parquet"),
-        crops=per_shard("results/crops/{shard}.zarr"),
+        crops=shards_with_crops("results/crops/{shard}.zarr"),
     output:
         spectrum=report(
             "results/report/figures/{model}/spectrum.png",
