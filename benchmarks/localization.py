@@ -49,14 +49,12 @@ class ByHeart(NamedTuple):
         epochs: of the training.
         learning_rate: highest.
         options: of the network: what would keep it from learning by heart is off.
-        batch: images in one step.
     """
 
     px: int
     epochs: int
     learning_rate: float
     options: Mapping[str, Any] = MappingProxyType({})
-    batch: int = 8
 
 
 BY_HEART = {
@@ -68,7 +66,7 @@ BY_HEART = {
     "fcn-seg": ByHeart(128, 200, 0.003),
     "densenet121-large": ByHeart(64, 40, 0.001, {"dropout": 0}),
     "inception-v3": ByHeart(96, 40, 0.001, {"dropout": 0}),
-    "multi-scale": ByHeart(150, 28, 0.001, {"dropout": 0}, 4),
+    "multi-scale": ByHeart(192, 40, 0.001, {"dropout": 0}),
     "resnet50": ByHeart(64, 40, 0.001),
     "se-resnext50": ByHeart(64, 40, 0.001),
     "efficientnet-b0": ByHeart(64, 60, 0.002),
@@ -76,7 +74,7 @@ BY_HEART = {
 }
 """For `--overfit`: AdamW without decay, one cycle, at most 800 steps."""
 
-ALONE = {"schedule": "one_cycle", "weight_decay": 0, "validation_epochs": 10}
+ALONE = {"batch": 8, "schedule": "one_cycle", "weight_decay": 0, "validation_epochs": 10}
 
 
 def configured(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,7 +88,7 @@ def configured(options: argparse.Namespace) -> dict[str, Any]:
         side = max(side - side % NETWORKS[name].multiple_of_px, NETWORKS[name].smallest_px)
         training = {"epochs": options.epochs, "permuted": options.permuted}
         if options.overfit:
-            training |= {**ALONE, "epochs": heart.epochs, "learning_rate": heart.learning_rate, "batch": heart.batch}
+            training |= {**ALONE, "epochs": heart.epochs, "learning_rate": heart.learning_rate}
         training |= {**own.get("all", {}), **own.get(name, {})}
         models[name] = {
             "kind": name,
@@ -268,9 +266,8 @@ class Run:
         stores = self.shrink(trained["grid"])
         table = self.table(model, settings)
         rows = tables.read_tables([table])
-        few = rows.sample(
-            count, random_state=0
-        )  # any part: nothing is scored here but what was learned.assign(part="train")
+        # of any part: nothing is scored here but what was learned
+        few = rows.sample(count, random_state=0).assign(part="train")
         twice = pd.concat([few, few.assign(part="validation")], ignore_index=True)
         small = self.path("training", f"{model}-{count}.parquet")
         tables.write_table(small, twice, schema(tables.read_metadata(table)["classes"]), tables.read_metadata(table))

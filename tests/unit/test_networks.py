@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from wherein.channels import ROLES
 from wherein.labels import VOCABULARIES
 from wherein.models import gapnet
@@ -242,3 +243,26 @@ def test_a_network_from_outside(tmp_path, monkeypatch):
         test_weights_are_seeded(made.name)
     finally:
         sys.modules.pop("tiny_net", None)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_running_statistics_follow_trainings_of_some_hundred_steps(name):
+    with torch.device("meta"):
+        network = build(name, 4, 13, 0, NETWORKS[name].size_px)
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    # after 100 steps nothing is left of the random start
+    assert all((1 - layer.momentum) ** 100 < 1e-3 for layer in norms)
+
+
+def test_scales_share_weights_and_have_statistics_of_their_own():
+    network = build("multi-scale", 2, 3, 0, 150).train()
+    network(torch.randn(2, 2, 150, 150, generator=torch.Generator().manual_seed(0)))
+    first, second = network.body, network.further[0]
+    assert all(one is other for one, other in zip(first.parameters(), second.parameters(), strict=True))
+    statistics = [
+        torch.cat([layer.running_var for layer in body.modules() if isinstance(layer, nn.BatchNorm2d)])
+        for body in (first, second)
+    ]
+    assert not torch.allclose(*statistics, rtol=0.05)
+    names = {name for name, _ in network.named_parameters()}
+    assert not any(name.startswith("further") for name in names)
