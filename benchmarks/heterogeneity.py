@@ -84,7 +84,9 @@ def main() -> None:
     print(f"nothing planted: share of p at most {shares}; Kolmogorov-Smirnov p of each draw: smallest "
           f"{min(uniform):.3f}, {sum(value < 0.05 for value in uniform)} of {len(uniform)} below 0.05; draws with any "
           f"sample called: {called} of {options.draws}")  # fmt: skip
-    print(json.dumps(told | {"null_p_at_most": shares, "null_ks_smallest": min(uniform)}))
+    print(
+        json.dumps({"benchmark": "heterogeneity"} | told | {"null_p_at_most": shares, "null_ks_smallest": min(uniform)})
+    )
 
 
 def row(separation: float, dispersion: float, draws: int) -> dict[str, float]:

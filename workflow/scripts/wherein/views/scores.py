@@ -207,8 +207,8 @@ def draw_heterogeneity(heterogeneity: pd.DataFrame, model: str, settings: dict[s
             figure,
             f"{model}: proteins that differ from cell to cell",
             "Each point is a protein in a cell line. To the right, its cells differ more than cells of other proteins "
-            "do; upward, they are predicted in different locations. Filled: significant at a false discovery rate of "
-            f"{settings['max_q']:g}.",
+            "do; upward, they are predicted in different locations. Filled: cells show more than one pattern (test "
+            f"against cells dealt anew, q at most {settings['max_q']:g}, Benjamini-Hochberg over all points).",
         )
         axes = figure.subplots()
         if not len(known):

@@ -8,8 +8,8 @@
   const sure = (value) => known(value) && value <= get("run").maxQ;
 
   const tested = (rows) => [
-    { title: "p", numeric: true, value: (i) => rows.p[i], show: (i) => number(rows.p[i], 2) },
-    { title: "q", numeric: true, value: (i) => rows.q[i], show: (i) => el("span", { class: sure(rows.q[i]) ? "good" : "" }, number(rows.q[i], 2)) },
+    { title: "p", numeric: true, value: (i) => rows.p[i], show: (i) => number(rows.p[i], 3) },
+    { title: "q", numeric: true, value: (i) => rows.q[i], show: (i) => el("span", { class: sure(rows.q[i]) ? "good" : "" }, number(rows.q[i], 3)) },
   ];
   const lines = (rows) => [{ title: "Cell line", value: (i) => rows.cell_line[i], show: (i) => known(rows.cell_line[i]) ? rows.cell_line[i] : missing() }];
   const protein = (rows) => ({ title: "Protein", head: true, value: (i) => rows.gene[i], show: (i) => proteinLink(rows.gene[i]) });
