@@ -66,7 +66,7 @@ BY_HEART = {
     "fcn-seg": ByHeart(128, 200, 0.003),
     "densenet121-large": ByHeart(64, 40, 0.001, {"dropout": 0}),
     "inception-v3": ByHeart(96, 40, 0.001, {"dropout": 0}),
-    "multi-scale": ByHeart(192, 40, 0.001, {"dropout": 0}),
+    "multi-scale": ByHeart(192, 60, 0.002, {"dropout": 0}),
     "resnet50": ByHeart(64, 40, 0.001),
     "se-resnext50": ByHeart(64, 40, 0.001),
     "efficientnet-b0": ByHeart(64, 60, 0.002),

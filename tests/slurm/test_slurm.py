@@ -53,8 +53,15 @@ def watch(seen: dict[str, str], stop: threading.Event) -> None:
                 seen[number.group(1)] = device.group(1)
 
 
+PROFILE = (
+    "--profile", "slurm", "--configfile", "small.yaml", "--slurm-no-account", "--slurm-status-command", "squeue",
+)  # fmt: skip
+ATLAS = "results/atlas/gapnet-pl-untrained/proteins.h5ad"
+
+
 @pytest.mark.slow
-def test_profile_runs_to_the_end_and_gpu_jobs_get_different_devices(slurm, tmp_path):
+def test_profile_runs_jobs_and_gpu_jobs_get_different_devices(slurm, tmp_path):
+    """Every stage of a shard and a stage over all shards; what is left are stages of the same form, planned alike."""
     house = House(tmp_path / "house")
     (house.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
     seen: dict[str, str] = {}
@@ -63,16 +70,18 @@ def test_profile_runs_to_the_end_and_gpu_jobs_get_different_devices(slurm, tmp_p
     watcher.start()
     try:
         house.snakemake(
-            "--profile", "slurm", "--configfile", "small.yaml",
-            "--slurm-no-account", "--slurm-status-command", "squeue",
-            "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3",
-            "--latency-wait", "10",
+            *PROFILE, "--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks", "3",
+            "--latency-wait", "10", "--", "all_embed", ATLAS,
         )  # fmt: skip
     finally:
         stop.set()
         watcher.join()
-    assert (house.folder / "results/report/site/index.html").is_file()
+    assert (house.folder / ATLAS).is_file()
     assert set(seen.values()) == {"0", "1"}, f"devices given to GPU jobs: {seen}"
     networks = list((house.folder / "results/embeddings/gapnet-pl-untrained").glob("*.parquet"))
     assert len(seen) <= len(networks), "jobs of other rules were given a GPU"
-    assert house.planned("--configfile", "small.yaml") == {}
+    assert house.planned("--configfile", "small.yaml", "--", "all_embed", ATLAS) == {}
+    left = house.planned(*PROFILE)
+    assert left == house.planned("--configfile", "small.yaml")
+    assert "build_site" in left
+    assert not {"simulate", "qc", "segment", "crop", "embed", "atlas"} & set(left)

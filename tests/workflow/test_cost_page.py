@@ -22,10 +22,7 @@ CONFIG = {
     },
     "shards": {"fields": 10},
     "evaluate": {"methods": ["log-mce"]},
-    "models": {
-        "classic": {"kind": "classic"},
-        "net": {"kind": "gapnet-pl", "level": "field", "weights": "untrained", "missing_roles": "skip"},
-    },
+    "models": {"net": {"kind": "gapnet-pl", "level": "field", "weights": "untrained", "missing_roles": "skip"}},
 }  # fmt: skip
 ARGUMENTS = ("--configfile", "run.yaml")
 
@@ -98,8 +95,8 @@ def test_lost_results(house):
 
 
 def test_another_source(house):
-    house.snakemake("--cores", "2", *ARGUMENTS)
-    assert by_rule(told(house)) == house.planned(*ARGUMENTS) == {}
+    house.snakemake("all_embed", "--cores", "2", *ARGUMENTS)
+    assert by_rule(told(house)) == house.planned(*ARGUMENTS)
     more = {**CONFIG["sources"], "more": {**CONFIG["sources"]["pair"], "seed": 5}}
     (house.folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "sources": more}))
     house.snakemake("catalog", "--cores", "1", *ARGUMENTS)
