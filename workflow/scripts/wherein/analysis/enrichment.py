@@ -167,7 +167,7 @@ def enrich_library(
     null = _null(of_sets, of_clusters, found, settings)
     kept = [sets[index] for index in tested]
     columns = _corrected(found, null, kept, universe.genome)
-    groups = _grouped(found, of_sets, of_clusters, settings)
+    groups = _grouped(found, of_sets, of_clusters, _sizes(kept), settings)
     rows = _rows(library, kept, list(clusters), names, found, of_sets, of_clusters, {**columns, "group": groups})
     covered = {name for own in members for name in own}
     without = [name for name, own in symbols.items() if own and name not in covered]
@@ -232,7 +232,14 @@ def _corrected(
     return told
 
 
-def _grouped(found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, settings: dict[str, Any]) -> np.ndarray:
+def _sizes(sets: list[GeneSet]) -> np.ndarray:
+    """Genes of each set, of this run or not: of two sets with the same p, the smaller one says more."""
+    return np.array([len(one.genes) for one in sets], np.int64)
+
+
+def _grouped(
+    found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, sizes: np.ndarray, settings: dict[str, Any]
+) -> np.ndarray:
     """(C, T) place of the set under which each is named, negative for one that is not worth a name."""
     groups = np.full(found.p.shape, -1, np.int64)
     for cluster in range(len(found.n)):
@@ -243,7 +250,7 @@ def _grouped(found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, sett
             groups[cluster, here] = here
             continue
         hits = of_sets[here][:, _row(of_clusters, cluster)]
-        best = np.lexsort((here, found.p[cluster, here]))
+        best = np.lexsort((here, sizes[here], found.p[cluster, here]))
         groups[cluster, here] = here[representatives(hits, best, settings["trim"], settings["trim_by"])]
     return groups
 
@@ -259,7 +266,7 @@ def _rows(
     columns: dict[str, np.ndarray | None],
 ) -> pd.DataFrame:
     own, place = np.nonzero(found.k)
-    order = np.lexsort((place, found.p[own, place], own))
+    order = np.lexsort((place, _sizes(sets)[place], found.p[own, place], own))
     own, place = own[order], place[order]
     hits = [set(_row(of_clusters, cluster)) for cluster in range(len(clusters))]
     groups = columns["group"]

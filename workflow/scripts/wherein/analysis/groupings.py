@@ -56,8 +56,8 @@ MEMBERS = ("protein", "location", "leaf", TREE, LEIDEN, NAMED, WITHIN, "within_l
 """results/atlas/{model}/members.tsv"""
 
 AGREEMENT = (
-    *("grouping", "proteins", "n_proteins", "n_clusters", "n_locations", "ari", "ami", "ari_chance_high", "p"),
-    *("permutations", "test"),
+    *("grouping", "proteins", "n_proteins", "n_clusters", "n_locations", "ari", "ari_low", "ari_high", "ami"),
+    *("ari_chance_high", "p", "permutations", "test"),
 )
 """results/atlas/{model}/agreement.tsv"""
 
@@ -124,7 +124,10 @@ def group_proteins(
         }
         told.notes.append(
             "adjusted Rand index against published single locations: "
-            + ", ".join(f"{row.grouping} {row.ari:.2f} (n = {row.n_proteins})" for row in agreed.itertuples())
+            + ", ".join(
+                f"{row.grouping} {row.ari:.2f} ({row.ari_low:.2f} to {row.ari_high:.2f}, n = {row.n_proteins})"
+                for row in agreed.itertuples()
+            )
         )
 
 
@@ -321,6 +324,8 @@ def _agreements(table: _Proteins, own: dict[str, np.ndarray]) -> pd.DataFrame:
                 "n_clusters": found.clusters,
                 "n_locations": found.locations,
                 "ari": found.ari,
+                "ari_low": found.low,
+                "ari_high": found.high,
                 "ami": found.ami,
                 "ari_chance_high": found.chance_high,
                 "p": found.p,
