@@ -14,6 +14,7 @@ from real_data import real_data
 from scipy.stats import hypergeom
 from wherein.analysis.enrichment import LIBRARIES, enrich, enrich_clusters
 from wherein.analysis.gene_sets import GeneSetError, members_in_universe, read_gmt, worth_testing
+from wherein.analysis.tested import STATED
 from wherein.settings import ENRICHMENT_KEYS
 
 
@@ -241,7 +242,7 @@ def test_the_question_is_the_whole_library(tmp_path):
     assert np.allclose(np.sort(table["q"]), np.sort(q)[: len(table)].clip(max=1), rtol=1e-6)
     assert table["p_permuted"].between(1 / 51 - 1e-6, 1).all()
     about = pd.read_csv(tmp_path / "libraries.tsv", sep="\t")
-    assert list(about.columns) == list(LIBRARIES)
+    assert list(about.columns) == [*LIBRARIES, *STATED]
     row = about.iloc[0]
     assert (row["n_tested"], row["n_clusters"], row["n_tests"], row["N"]) == (12, 3, 36, 60)
     assert row["n_found"] == (table["q"] <= 0.05).sum() <= row["n_found_gseapy"] == (table["q_gseapy"] <= 0.05).sum()

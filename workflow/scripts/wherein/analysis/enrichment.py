@@ -30,6 +30,7 @@ from wherein.analysis.overrepresentation import (
 )
 from wherein.analysis.redundancy import representatives
 from wherein.analysis.set_null import Null, permutation_null
+from wherein.analysis.tested import write_tested
 from wherein.identifiers import read_identifiers
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
@@ -118,8 +119,10 @@ def enrich_clusters(
             parts.append(rows)
             described.append(about)
         filled = [part for part in parts if len(part)]
-        write_tsv(enrichment, pd.concat(filled) if filled else pd.DataFrame(columns=list(COLUMNS)), COLUMNS)
-        write_tsv(libraries, pd.DataFrame(described, columns=list(LIBRARIES)), LIBRARIES)
+        rows = pd.concat(filled) if filled else pd.DataFrame(columns=list(COLUMNS))
+        write_tested(enrichment, rows, COLUMNS, "enrichment")
+        about = pd.DataFrame(described, columns=list(LIBRARIES))
+        write_tested(libraries, about, LIBRARIES, "enrichment_libraries")
         write_tsv(identifiers, pd.DataFrame(lost, columns=list(LOSSES)), LOSSES)
         told.extra = {"seed": settings["seed"], "libraries": described}
 
