@@ -53,11 +53,10 @@ TESTED = {
         ("n_fields_before", "n_fields_after", "n_fields_kept"),
     ),
     "enrichment": Tested(
-        "p: hypergeometric, one-sided; p_permuted: the least p of any set in any cluster, proteins exchanged between "
-        "clusters; p_genome: as p",
-        "the N proteins of this run; p_genome, q_genome: with the other genes of the genome, N_genome",
-        f"q, q_genome: {BH} over n_tests; q_gseapy: {BH} over the sets in common, by cluster; q_permuted: by pairs "
-        "found in permutations; p_permuted: over all sets and clusters by itself",
+        # short words: there may be 100,000 rows
+        "p, p_genome: hypergeometric, one-sided; p_permuted: permutation of proteins over clusters",
+        "N proteins of this run; with the genome, N_genome",
+        f"q, q_genome: {BH} over n_tests; q_gseapy: by cluster; p_permuted, q_permuted: over n_tests, by permutation",
         ("k", "n", "K", "N", "n_tests"),
     ),
     "enrichment_groups": Tested(
