@@ -120,6 +120,21 @@ def test_a_page_opens_without_errors(site, tmp_path, page, expected):
     assert [each for each in expected if each not in text] == []
 
 
+def test_columns_of_which_nothing_is_known_are_named_and_not_shown(site, tmp_path):
+    script = """wherein.table(document.getElementById("fields"), {
+        count: 2, caption: "x", placeholder: "y", search: () => "", sort: [1, -1], columns: [
+            { title: "Known", value: (i) => i, show: (i) => `row ${i}` },
+            { title: "Silent", value: () => null, show: () => "silence" },
+            { title: "Half", value: (i) => i ? null : 1, show: (i) => i ? "dash" : "one" },
+            { title: "Pictures", there: () => false, show: () => "silence" }] });"""
+    text = opened(site, "heterogeneity.html", tmp_path, script)
+    assert "Not known of any row, and left out: Silent, Pictures." in text
+    shown = text[text.index('<div id="fields">') :].split("left out: ")[0]
+    assert "silence" not in shown
+    assert all(word in shown for word in ("row 0", "row 1", "Half", "dash"))
+    assert shown.index("row 1") < shown.index("row 0"), "sorted by the first column, as the wanted one is not shown"
+
+
 def test_a_failing_script_is_noticed(site, tmp_path):
     with pytest.raises(AssertionError, match="nobodyKnowsThis"):
         opened(site, "about.html", tmp_path, "nobodyKnowsThis();")

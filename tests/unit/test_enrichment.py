@@ -14,6 +14,7 @@ from real_data import real_data
 from scipy.stats import hypergeom
 from wherein.analysis.enrichment import LIBRARIES, enrich, enrich_clusters
 from wherein.analysis.gene_sets import GeneSetError, members_in_universe, read_gmt, worth_testing
+from wherein.analysis.tested import STATED
 from wherein.settings import ENRICHMENT_KEYS
 
 
@@ -98,6 +99,59 @@ def test_planted_set_is_found(tmp_path):
     assert best["q"] < 1e-6
     assert (table.loc[table["term"] != "planted", "q"] > 0.05).all()
     assert any("10 of 10 sets tested" in note for note in summary["notes"])
+
+
+def compartments_of_genes():
+    """Four planted compartments of 24 proteins, and sets of a tree of terms over them as the Gene Ontology has it."""
+    rng = np.random.default_rng(4)
+    names = ("nucleolus", "mitochondrion", "centrosome", "actin cytoskeleton")
+    genes = {name: [f"{name[:3].upper()}{number}" for number in range(24)] for name in names}
+    every = [gene for own in genes.values() for gene in own]
+    lines = []
+    for name, own in genes.items():
+        known = [*rng.choice(own, 18, replace=False)]
+        others = [gene for gene in every if gene not in own]
+        lines += [
+            (f"everything about {name}", "T:1", *known, *rng.choice(others, 40, replace=False), *map(str, range(400))),
+            (f"region of {name}", "T:2", *known, *rng.choice(others, 12, replace=False)),
+            (name, "T:3", *known, *rng.choice(others, 3, replace=False), *(f"{name}{n}" for n in range(20))),
+            (f"{name} and more", "T:4", *known, *rng.choice(others, 4, replace=False)),
+            (f"part of {name}", "T:5", *known[:7]),
+            (f"subunits of {name}", "T:6", *known[2:6]),
+        ]
+    lines += [(f"noise {n}", "N", *rng.choice(every, 20, replace=False)) for n in range(60)]
+    return genes, [lines[place] for place in rng.permutation(len(lines))]
+
+
+def test_each_compartment_is_named_by_its_term_after_trimming(tmp_path):
+    genes, lines = compartments_of_genes()
+    # a quarter of each cluster belongs elsewhere
+    names = list(genes)
+    clusters = {number: genes[name][:18] + genes[names[number % 4]][18:] for number, name in enumerate(names, start=1)}
+    table, _ = run(tmp_path, clusters, {"planted": write_gmt(tmp_path / "sets.gmt", *lines)}, permutations=0)
+    for number, name in enumerate(names, start=1):
+        own = table[table["cluster"] == str(number)]
+        leading = own[own["term"] == own["representative"]]
+        assert name in leading["term"].head(3).tolist()
+        under = own.set_index("term")["representative"]
+        assert under[f"region of {name}"] == under[name], "the broader term says no more"
+        assert (own["p"].diff().dropna() >= 0).all()
+
+
+def test_of_sets_with_the_same_p_the_more_specific_one_speaks(tmp_path):
+    genes = [f"G{number}" for number in range(40)]
+    lines = [
+        ("the whole cell", "", *genes[:8], *(f"X{n}" for n in range(500))),
+        ("organelle", "", *genes[:8], *(f"X{n}" for n in range(30))),
+        ("its membrane", "", *genes[:8]),
+        ("another", "", *genes[20:30]),
+    ]
+    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 2, 0, 3)):
+        gmt = write_gmt(tmp_path / "sets.gmt", *(lines[place] for place in order))
+        table, _ = run(tmp_path, {1: genes[:10], 2: genes[10:]}, {"sets": gmt}, permutations=0)
+        own = table[table["cluster"] == "1"]
+        assert own["term"].tolist() == ["its membrane", "organelle", "the whole cell"]
+        assert own["representative"].tolist() == ["its membrane"] * 3
 
 
 def test_proteins_of_several_genes_count_once(tmp_path):
@@ -188,7 +242,7 @@ def test_the_question_is_the_whole_library(tmp_path):
     assert np.allclose(np.sort(table["q"]), np.sort(q)[: len(table)].clip(max=1), rtol=1e-6)
     assert table["p_permuted"].between(1 / 51 - 1e-6, 1).all()
     about = pd.read_csv(tmp_path / "libraries.tsv", sep="\t")
-    assert list(about.columns) == list(LIBRARIES)
+    assert list(about.columns) == [*LIBRARIES, *STATED]
     row = about.iloc[0]
     assert (row["n_tested"], row["n_clusters"], row["n_tests"], row["N"]) == (12, 3, 36, 60)
     assert row["n_found"] == (table["q"] <= 0.05).sum() <= row["n_found_gseapy"] == (table["q_gseapy"] <= 0.05).sum()

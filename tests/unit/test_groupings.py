@@ -12,6 +12,7 @@ from wherein.analysis.enrichment import GeneSet
 from wherein.analysis.group_terms import group_terms
 from wherein.analysis.groupings import AGREEMENT, GROUPS, MEMBERS, group_proteins
 from wherein.analysis.projection import principal_components
+from wherein.analysis.tested import STATED
 
 KINDS = ["Nucleoli", "Mitochondria", "Cytosol", "Multi"]
 
@@ -67,7 +68,7 @@ def test_groups_of_known_kinds(tmp_path, points, resample):
     assert inside.groupby("label")["n_proteins"].sum().to_dict() == {"Nucleoli": 10, "Mitochondria": 10, "Cytosol": 10}
     assert members["within"].notna().sum() == 30
     agreed = tables["agreements"]
-    assert list(agreed.columns) == list(AGREEMENT)
+    assert list(agreed.columns) == [*AGREEMENT, *STATED]
     assert (agreed["n_proteins"] == 30).all()
     assert agreed.set_index("grouping")["ari"].drop("leiden of single locations").tolist() == [1, 1, 1]
     assert (agreed["p"] == 1 / 50).all()

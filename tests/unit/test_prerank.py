@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 from fake_embeddings import settings
 from wherein.analysis.prerank import COLUMNS, enrich_rankings, preranked, rankings, read_spread
+from wherein.analysis.tested import STATED
 from wherein.settings import prerank_settings
 
 SETTINGS = {"permutations": 200, "min_set_size": 5, "max_set_size": 40, "seed": 0}
@@ -90,7 +91,7 @@ def run(tmp_path, gmt, **over):
 def test_tables_and_summary(tmp_path):
     line = "\t".join(("set (GO:1)", "GO:1", *(f"G{n}" for n in range(10)))) + "\n"
     table, summary = run(tmp_path, line, permutations=100, min_set_size=5)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == [*COLUMNS, *STATED]
     assert table["ranking"].tolist() == ["component 1", "component 2", "component 3"] or len(table) == 3
     assert set(table["n_tests"]) == {3}
     assert (table["q"] >= table["p"] - 1e-9).all()

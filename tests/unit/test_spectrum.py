@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
-from wherein.analysis.agreement import agreement, rand_index
+from wherein.analysis.agreement import agreement, bootstrap_interval, rand_index
 from wherein.analysis.spectrum import (
     ORGANELLES,
     feature_spectrum,
@@ -97,6 +97,41 @@ def test_rand_index_against_scikit_learn():
         assert rand_index(a, b) == pytest.approx(adjusted_rand_score(a, b))
 
 
+def test_rand_index_of_items_drawn_again_by_brute_force():
+    """Every pair of two different items counts as often as both were drawn; an item with itself never."""
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        a, b, times = rng.integers(0, 4, 25), rng.integers(0, 3, 25), rng.integers(0, 4, 25)
+        both = first = second = every = 0
+        for i in range(25):
+            for j in range(i):
+                pairs = times[i] * times[j]
+                every += pairs
+                first += pairs * (a[i] == a[j])
+                second += pairs * (b[i] == b[j])
+                both += pairs * (a[i] == a[j] and b[i] == b[j])
+        expected = first * second / every
+        assert rand_index(a, b, times) == pytest.approx((both - expected) / ((first + second) / 2 - expected))
+        assert rand_index(a, b, np.ones(25)) == rand_index(a, b)
+
+
+def test_interval_of_the_rand_index_holds_what_more_items_show():
+    """Partitions that agree for four in five items: the interval of 60 items holds the index of very many in 95 %."""
+    rng = np.random.default_rng(2)
+
+    def drawn(number):
+        a = rng.integers(0, 5, number)
+        return a, np.where(rng.random(number) < 0.8, a, rng.integers(0, 5, number))
+
+    true = rand_index(*drawn(200000))
+    held = 0
+    for seed in range(100):
+        low, high = bootstrap_interval(*drawn(60), 200, seed)
+        held += low <= true <= high
+    assert 86 <= held <= 100
+    assert np.isnan(bootstrap_interval(*drawn(60), 0, 0)).all()
+
+
 def test_agreement_and_its_chance():
     locations = np.repeat(["a", "b", "c"], 12)
     clusters = np.repeat([5, 2, 9], 12)
@@ -106,6 +141,7 @@ def test_agreement_and_its_chance():
     assert (found.n, found.clusters, found.locations) == (36, 3, 3)
     assert found.p == 1 / 200
     assert found.chance_high < 0.2
+    assert found.low < found.ari <= found.high <= 1
     rng = np.random.default_rng(1)
     p = [agreement(rng.permutation(clusters), locations, 99, seed).p for seed in range(60)]
     assert 0.3 < np.mean(p) < 0.7, "without agreement p is spread evenly"

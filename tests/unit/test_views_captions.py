@@ -21,6 +21,26 @@ def test_every_caption_is_there_and_used():
     assert asked() == set(CAPTIONS)
 
 
+OF_PROTEINS = (
+    *("complexes", "compartments", "enrichment", "gene_sets", "heatmap", "heterogeneity", "prerank", "set_pairs"),
+    *("single_cells", "spectrum", "stability", "umap_proteins", "umap_units", "aligned"),
+)
+"""Captions of the atlas and the biology."""
+
+
+@pytest.mark.parametrize("name", OF_PROTEINS)
+def test_a_caption_with_p_says_its_test_universe_correction_and_n(name):
+    text = (WORKFLOW / "report" / f"{name}.rst").read_text(encoding="utf-8")
+    if not re.search(r"\b[pq]\b|false discovery|significant", text):
+        assert re.search(r"[Nn]othing is tested|no test", text) or not re.search(r"\btest", text)
+        return
+    assert re.search(r"test[:; ,.(]", text)
+    assert re.search(r"(?i)(one|two)-sided|permutation|exchanging", text)
+    assert "universe" in text
+    assert "Benjamini" in text or "without a correction" in text
+    assert re.search(r"\b[nN]\b|number", text)
+
+
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_a_caption_renders(name):
     docutils = pytest.importorskip("docutils.core")

@@ -20,6 +20,7 @@ from wherein.analysis.moved import MOVED, FieldMeans, compare_states, samples_of
 from wherein.analysis.placing import SavedMap, place, read_map, save_map
 from wherein.analysis.projection import Components, Covariance, principal_components
 from wherein.analysis.sums import GroupSums
+from wherein.analysis.tested import write_tested
 from wherein.atomic import atomic_path
 from wherein.labels import Vocabulary, vocabulary
 from wherein.summary import stage_summary
@@ -139,7 +140,7 @@ def build_atlas(
         shifts, shift_notes = compare_states(
             before, rows, gathered.fields, preparations, scale, settings["moved_q"], settings["seed"]
         )
-        write_tsv(moved, shifts, MOVED)
+        write_tested(moved, shifts, MOVED, "moved")
         told.notes = [*found.notes, *notes, *unit_notes, *protein_notes, *shift_notes]
         told.extra = {
             "seed": settings["seed"],

@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import FIELD_COLUMNS, protein_name
 from wherein.analysis.exclusive import Call, Rates, estimate_rates, exclusive_p
+from wherein.analysis.tested import write_tested
 from wherein.crops.samples import in_small_sample
 from wherein.labels import NEGATIVE, vocabulary
 from wherein.summary import Summary, stage_summary
@@ -65,7 +66,7 @@ def label_cells(
         image = np.array(units["image"].tolist(), dtype=bool).reshape(len(units), len(classes))
         write_tsv(labels, sample_rows(units, seen & image, image, classes, settings), SAMPLE_COLUMNS)
         rows, rates = exclusive_rows(units, seen, image, classes, settings)
-        write_tsv(exclusive, rows, EXCLUSIVE_COLUMNS)
+        write_tested(exclusive, rows, EXCLUSIVE_COLUMNS, "exclusive")
         if rates is not None:
             told.extra["mistakes"] = {"both": rates.both, "scatter": rates.scatter}
             alone, sure = rows["exclusive"].astype(bool), rows["q"] <= settings["heterogeneity_q"]

@@ -12,6 +12,7 @@ from wherein.analysis.complex_sets import Complex, complexes_of_run, exclusive, 
 from wherein.analysis.gene_sets import GeneSet, members_in_universe, read_gmt, sets_by_symbol, symbols_of_proteins
 from wherein.analysis.overrepresentation import over_all
 from wherein.analysis.pairs import Shift, correlations, group_shift, pair_shift
+from wherein.analysis.tested import write_tested
 from wherein.identifiers import read_identifiers
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
@@ -87,7 +88,7 @@ def ask_complexes(
         asked = table["p_permuted"].notna()
         table.loc[asked, "q"] = over_all(table.loc[asked, "p_permuted"].to_numpy(float))
         table["n_tests"] = int(asked.sum())
-        write_tsv(outputs["set_pairs"], table, TESTS)
+        write_tested(outputs["set_pairs"], table, TESTS, "set_pairs")
         told.counts = {"in": len(sets), "kept": len(found), "small_sample": len(sets) - len(found)}
         told.extra = {"seed": settings["seed"], "chosen": sum(exclusive(found)), "vectors": settings["vectors"]}
 
@@ -125,9 +126,10 @@ def whole_question(
     nearest = nearest_proteins(similar)
     write_tsv(outputs["neighbours"], nearest_table(nearest, similar, complexes, own, here), NEAREST)
     curve = shared_by_similarity(nearest, similar, together, settings["permutations"], settings["seed"])
-    write_tsv(outputs["curve"], curve, CURVE)
+    write_tested(outputs["curve"], curve, CURVE, "complex_curve")
     write_tsv(outputs["pairs"], pair_histogram(similar, together), HISTOGRAM)
-    write_tsv(outputs["complexes"], complex_table(complexes, own, similar, names, settings), COMPLEXES)
+    table = complex_table(complexes, own, similar, names, settings)
+    write_tested(outputs["complexes"], table, COMPLEXES, "complexes")
     shift = pair_shift(similar, together, settings["permutations"], settings["seed"])
     return _test_row(SAME_COMPLEX, "pairs of the same complex", "other pairs", shift, settings)
 

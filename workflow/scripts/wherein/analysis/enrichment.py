@@ -30,6 +30,7 @@ from wherein.analysis.overrepresentation import (
 )
 from wherein.analysis.redundancy import representatives
 from wherein.analysis.set_null import Null, permutation_null
+from wherein.analysis.tested import write_tested
 from wherein.identifiers import read_identifiers
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
@@ -118,8 +119,10 @@ def enrich_clusters(
             parts.append(rows)
             described.append(about)
         filled = [part for part in parts if len(part)]
-        write_tsv(enrichment, pd.concat(filled) if filled else pd.DataFrame(columns=list(COLUMNS)), COLUMNS)
-        write_tsv(libraries, pd.DataFrame(described, columns=list(LIBRARIES)), LIBRARIES)
+        rows = pd.concat(filled) if filled else pd.DataFrame(columns=list(COLUMNS))
+        write_tested(enrichment, rows, COLUMNS, "enrichment")
+        about = pd.DataFrame(described, columns=list(LIBRARIES))
+        write_tested(libraries, about, LIBRARIES, "enrichment_libraries")
         write_tsv(identifiers, pd.DataFrame(lost, columns=list(LOSSES)), LOSSES)
         told.extra = {"seed": settings["seed"], "libraries": described}
 
@@ -167,7 +170,7 @@ def enrich_library(
     null = _null(of_sets, of_clusters, found, settings)
     kept = [sets[index] for index in tested]
     columns = _corrected(found, null, kept, universe.genome)
-    groups = _grouped(found, of_sets, of_clusters, settings)
+    groups = _grouped(found, of_sets, of_clusters, _sizes(kept), settings)
     rows = _rows(library, kept, list(clusters), names, found, of_sets, of_clusters, {**columns, "group": groups})
     covered = {name for own in members for name in own}
     without = [name for name, own in symbols.items() if own and name not in covered]
@@ -232,7 +235,14 @@ def _corrected(
     return told
 
 
-def _grouped(found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, settings: dict[str, Any]) -> np.ndarray:
+def _sizes(sets: list[GeneSet]) -> np.ndarray:
+    """Genes of each set, of this run or not: of two sets with the same p, the smaller one says more."""
+    return np.array([len(one.genes) for one in sets], np.int64)
+
+
+def _grouped(
+    found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, sizes: np.ndarray, settings: dict[str, Any]
+) -> np.ndarray:
     """(C, T) place of the set under which each is named, negative for one that is not worth a name."""
     groups = np.full(found.p.shape, -1, np.int64)
     for cluster in range(len(found.n)):
@@ -243,7 +253,7 @@ def _grouped(found: Overlaps, of_sets: csr_matrix, of_clusters: csr_matrix, sett
             groups[cluster, here] = here
             continue
         hits = of_sets[here][:, _row(of_clusters, cluster)]
-        best = np.lexsort((here, found.p[cluster, here]))
+        best = np.lexsort((here, sizes[here], found.p[cluster, here]))
         groups[cluster, here] = here[representatives(hits, best, settings["trim"], settings["trim_by"])]
     return groups
 
@@ -259,7 +269,7 @@ def _rows(
     columns: dict[str, np.ndarray | None],
 ) -> pd.DataFrame:
     own, place = np.nonzero(found.k)
-    order = np.lexsort((place, found.p[own, place], own))
+    order = np.lexsort((place, _sizes(sets)[place], found.p[own, place], own))
     own, place = own[order], place[order]
     hits = [set(_row(of_clusters, cluster)) for cluster in range(len(clusters))]
     groups = columns["group"]

@@ -35,6 +35,7 @@ from wherein.analysis.spectrum import (
     organelles,
 )
 from wherein.analysis.stability import Stability, best_overlap, resamples, summarized
+from wherein.analysis.tested import STATED, TESTED, write_tested
 from wherein.atomic import atomic_path
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
@@ -56,8 +57,8 @@ MEMBERS = ("protein", "location", "leaf", TREE, LEIDEN, NAMED, WITHIN, "within_l
 """results/atlas/{model}/members.tsv"""
 
 AGREEMENT = (
-    *("grouping", "proteins", "n_proteins", "n_clusters", "n_locations", "ari", "ami", "ari_chance_high", "p"),
-    *("permutations", "test"),
+    *("grouping", "proteins", "n_proteins", "n_clusters", "n_locations", "ari", "ari_low", "ari_high", "ami"),
+    *("ari_chance_high", "p", "permutations"),
 )
 """results/atlas/{model}/agreement.tsv"""
 
@@ -114,9 +115,9 @@ def group_proteins(
         filled["within_leaf"] = inside.leaf
         write_tsv(members, filled, MEMBERS)
         agreed = _agreements(table, own)
-        write_tsv(agreements, agreed, AGREEMENT)
+        write_tested(agreements, agreed, AGREEMENT, "agreement")
         found = _terms(table, own, named, inside, biology)
-        write_tsv(terms, found, TERMS)
+        write_tested(terms, found, TERMS, "enrichment_groups")
         told.extra = {
             "seed": settings["seed"],
             "ari": {row["grouping"]: row["ari"] for row in agreed.to_dict("records")},
@@ -124,7 +125,10 @@ def group_proteins(
         }
         told.notes.append(
             "adjusted Rand index against published single locations: "
-            + ", ".join(f"{row.grouping} {row.ari:.2f} (n = {row.n_proteins})" for row in agreed.itertuples())
+            + ", ".join(
+                f"{row.grouping} {row.ari:.2f} ({row.ari_low:.2f} to {row.ari_high:.2f}, n = {row.n_proteins})"
+                for row in agreed.itertuples()
+            )
         )
 
 
@@ -321,11 +325,12 @@ def _agreements(table: _Proteins, own: dict[str, np.ndarray]) -> pd.DataFrame:
                 "n_clusters": found.clusters,
                 "n_locations": found.locations,
                 "ari": found.ari,
+                "ari_low": found.low,
+                "ari_high": found.high,
                 "ami": found.ami,
                 "ari_chance_high": found.chance_high,
                 "p": found.p,
                 "permutations": table.own["permutations"],
-                "test": "permutation of locations over proteins, one-sided",
             }
         )
     return pd.DataFrame(rows, columns=list(AGREEMENT))
@@ -388,6 +393,7 @@ def _spectrum(table: _Proteins, path: str | Path, organelle: str | Path) -> dict
         "features_of": len(table.features),
         "clusters": int(found.cluster.max(initial=0)),
     }
+    told |= {name: getattr(TESTED["organelles"], name) for name in STATED}
     data.uns["wherein"] = json.dumps({"organelles": told})
     with atomic_path(path) as partial:
         data.write_h5ad(partial)

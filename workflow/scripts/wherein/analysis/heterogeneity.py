@@ -28,6 +28,7 @@ from wherein.analysis.spread import (
     trimmed,
     whiten,
 )
+from wherein.analysis.tested import write_tested
 from wherein.analysis.variance_parts import COLUMNS as VARIANCE_COLUMNS
 from wherein.analysis.variance_parts import variance_table
 from wherein.atomic import atomic_path
@@ -108,14 +109,15 @@ def measure_heterogeneity(
         covariates = read_covariates(table, catalog, qc, quality) if single else table.reindex(columns=list(NAMES))
         compared = comparable(scores, table, covariates, settings) if single else None
         proteins = protein_rows(table, units.level, settings, judge(compared, table, GROUP, settings))
-        write_tsv(outputs["heterogeneity"], proteins, COLUMNS)
+        write_tested(outputs["heterogeneity"], proteins, COLUMNS, "heterogeneity")
         of_fields = field_rows(table, kept_cells(cells, fields), units.level, settings)
         write_tsv(outputs["fields"], of_fields, FIELD_COLUMNS)
         of_samples, found = sample_rows(compared, table, settings)
-        write_tsv(outputs["samples"], of_samples, SAMPLE_COLUMNS)
+        write_tested(outputs["samples"], of_samples, SAMPLE_COLUMNS, "heterogeneity_samples")
         write_tsv(outputs["variance"], variance_table(scores, table), VARIANCE_COLUMNS)
         write_compartments(outputs, scores, table, vocabulary(words), settings, told, single)
-        write_tsv(outputs["published"], against_published(proteins, of_fields, table), PUBLISHED_COLUMNS)
+        published = against_published(proteins, of_fields, table)
+        write_tested(outputs["published"], published, PUBLISHED_COLUMNS, "published_variation")
         if single:
             told.notes += missing_judgements(proteins, of_fields, settings) + found
             told.extra["covariates"] = {name: int(covariates[name].notna().sum()) for name in NAMES}

@@ -9,9 +9,9 @@ import pandas as pd
 
 from wherein.analysis.gene_sets import members_in_universe, read_gmt, sets_by_symbol, symbols_of_proteins
 from wherein.analysis.overrepresentation import over_all
+from wherein.analysis.tested import write_tested
 from wherein.identifiers import read_identifiers
 from wherein.summary import stage_summary
-from wherein.tables import write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def enrich_rankings(
             rows = rows.assign(gene_set_library=library, q=over_all(rows["p"].to_numpy()), n_tests=len(rows))
             told.notes.append(f"{library}: q over {len(rows)} tests, {len(ranked)} rankings")
             parts.append(rows.assign(permutations=settings["permutations"]).drop(columns="set"))
-        write_tsv(prerank, pd.concat(parts) if parts else pd.DataFrame(columns=list(COLUMNS)), COLUMNS)
+        table = pd.concat(parts) if parts else pd.DataFrame(columns=list(COLUMNS))
+        write_tested(prerank, table, COLUMNS, "prerank")
         told.extra = {"seed": settings["seed"]}
 
 

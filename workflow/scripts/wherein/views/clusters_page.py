@@ -106,7 +106,7 @@ def _agreement(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": GROUPINGS.get(row["grouping"], row["grouping"]),
         **{name: int(row[name]) for name in ("n_proteins", "n_clusters", "n_locations", "permutations")},
-        **{name: share(row[name]) for name in ("ari", "ami", "ari_chance_high")},
+        **{name: share(row[name]) for name in ("ari", "ari_low", "ari_high", "ami", "ari_chance_high")},
         "p": UNKNOWN_HERE if pd.isna(row["p"]) else f"{row['p']:.2g}",
     }
 

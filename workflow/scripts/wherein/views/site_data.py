@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wherein.analysis.tested import STATED
 from wherein.atomic import atomic_path
 from wherein.reasons import KEPT
 from wherein.views.cell_pictures import CellPictures, Picture
@@ -294,12 +295,13 @@ def _coded(name: str, values: pd.Series) -> dict[str, Any]:
 def _heterogeneity(model: ModelTables, shown: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
     table, fields, samples = model.heterogeneity, model.heterogeneity_fields, model.heterogeneity_samples
     both = model.compartments[model.compartments["labels"] == "both"]
-    columns = [name for name in table.columns if name not in ("cells_low", "cells_high")]
+    # the statement of a table is the same in every row, and the page says it in words
+    own = {"cells_low", "cells_high", *STATED}
     ends = {key: (_ids(rows.head(3)), _ids(rows.tail(3))) for key, rows in _by_brightness(shown)}
     keys = list(zip(fields["field_id"], fields["version"], strict=True))
     return {
         "proteins": {
-            **{name: table[name] for name in columns},
+            **{name: table[name] for name in table.columns if name not in own},
             **{end: [_examples(ids, pictures) for ids in table[f"cells_{end}"]] for end in ("low", "high")},
         },
         "fields": {
@@ -308,11 +310,11 @@ def _heterogeneity(model: ModelTables, shown: pd.DataFrame, pictures: Pictures) 
             "bright": [_examples(ends.get(key, ("", ""))[1], pictures) for key in keys],
         },
         "samples": {
-            **{name: samples[name] for name in samples.columns if name not in ("cells_low", "cells_high")},
+            **{name: samples[name] for name in samples.columns if name not in own},
             **{end: [_examples(ids, pictures) for ids in samples[f"cells_{end}"]] for end in ("low", "high")},
         },
         "labels": {name: model.cell_labels[name] for name in model.cell_labels.columns},
-        "exclusive": {name: model.exclusive[name] for name in model.exclusive.columns},
+        "exclusive": {name: model.exclusive[name] for name in model.exclusive.columns if name not in own},
         "compartments": {name: both[name] for name in both.columns},
     }
 

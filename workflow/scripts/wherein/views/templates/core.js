@@ -99,10 +99,16 @@ const wherein = (() => {
   };
 
   // A table that is searched, filtered, sorted and turned by pages.
-  // columns: {title, value(i), show(i), numeric, help}; filters: {title, value(i) -> text or list}.
-  function table(place, { count, columns, filters = [], search, placeholder, sort = [0, 1], size = 50, caption }) {
+  // columns: {title, value(i), show(i), numeric, help, there(i)}; filters: {title, value(i) -> text or list}.
+  // A column of which no row knows anything (by `there`, else `value`) is named below the table and not shown.
+  function table(place, { count, columns: wanted, filters = [], search, placeholder, sort = [0, 1], size = 50, caption }) {
+    const everyRow = Array.from({ length: count }, (_, i) => i);
+    const tells = ({ there, value }) => !count || !(there || value) || everyRow.some((i) => there ? there(i) : known(value(i)));
+    const columns = wanted.filter(tells);
+    const silent = wanted.filter((column) => !columns.includes(column)).map((column) => column.title);
     let page = 0;
-    let [by, direction] = sort;
+    let [by, direction] = [columns.indexOf(wanted[sort[0]]), sort[1]];
+    if (by < 0) by = columns.findIndex((column) => column.value);
     let rows = [];
     const box = el("input", { type: "search", placeholder, "aria-label": placeholder });
     const told = el("span", { class: "count", role: "status" });
@@ -154,7 +160,8 @@ const wherein = (() => {
     for (const select of selects) select.addEventListener("change", () => { page = 0; draw(); });
     place.replaceChildren(
       el("div", { class: "tools" }, box, selects.filter((select) => select.options.length > 2), told),
-      el("div", { class: "scroll" }, el("table", { "aria-label": caption }, el("thead", {}, el("tr", {}, heads)), body)), pager);
+      el("div", { class: "scroll" }, el("table", { "aria-label": caption }, el("thead", {}, el("tr", {}, heads)), body)), pager,
+      ...(silent.length ? [el("p", { class: "note" }, `Not known of any row, and left out: ${silent.join(", ")}.`)] : []));
     draw();
     return { find: (text) => { box.value = text; page = 0; draw(); } };
   }

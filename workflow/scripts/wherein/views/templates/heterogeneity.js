@@ -25,8 +25,8 @@
       filters: [{ title: "Cell line", value: (i) => rows.cell_line[i] }, { title: "Heterogeneous", value: (i) => yes(rows.heterogeneous[i]) }],
       columns: [
         protein(rows), text(rows, "sample", "Sample"), ...lines(rows),
-        { title: "One end", show: (i) => strip(rows.low[i], "cell at one end"), help: "cells at one end of the direction in which they scatter, protein channel" },
-        { title: "Other end", show: (i) => strip(rows.high[i], "cell at the other end"), help: "cells at the other end, protein channel" },
+        { title: "One end", there: (i) => rows.low[i].length > 0, show: (i) => strip(rows.low[i], "cell at one end"), help: "cells at one end of the direction in which they scatter, protein channel" },
+        { title: "Other end", there: (i) => rows.high[i].length > 0, show: (i) => strip(rows.high[i], "cell at the other end"), help: "cells at the other end, protein channel" },
         column(rows, "excess", "Excess"), column(rows, "minority_share", "Minority"), ...tested(rows),
         { title: "Follows", value: (i) => rows.explained_by[i] ?? "", show: (i) => rows.explained_by[i] ?? "" },
         { title: "Heterogeneous", value: (i) => yes(rows.heterogeneous[i]), show: (i) => yes(rows.heterogeneous[i]) },
@@ -96,8 +96,8 @@
       columns: [
         { title: "Protein", head: true, value: (i) => proteins.gene[i], show: (i) => proteinLink(proteins.gene[i]) },
         { title: "Cell line", value: (i) => proteins.cell_line[i], show: (i) => known(proteins.cell_line[i]) ? proteins.cell_line[i] : missing() },
-        { title: "Most like each other", show: (i) => strip(proteins.low[i], "typical cell"), help: "cells near the middle of the protein's cells, protein channel" },
-        { title: "Most different", show: (i) => strip(proteins.high[i], "unusual cell"), help: "cells far from the middle, protein channel" },
+        { title: "Most like each other", there: (i) => proteins.low[i].length > 0, show: (i) => strip(proteins.low[i], "typical cell"), help: "cells near the middle of the protein's cells, protein channel" },
+        { title: "Most different", there: (i) => proteins.high[i].length > 0, show: (i) => strip(proteins.high[i], "unusual cell"), help: "cells far from the middle, protein channel" },
         column(proteins, "spread_z", "Spread, z"),
         ...tested(proteins),
         column(proteins, "label_entropy", "Entropy of locations"),
@@ -118,8 +118,8 @@
       columns: [
         { title: "Field", head: true, value: (i) => fields.field_id[i], show: (i) => fields.field_id[i] },
         { title: "Protein", value: (i) => fields.gene[i], show: (i) => known(fields.gene[i]) ? proteinLink(fields.gene[i]) : missing() },
-        { title: "Dimmest cells", show: (i) => strip(fields.dim[i], "dim cell"), help: "of the cells with pictures, protein channel" },
-        { title: "Brightest cells", show: (i) => strip(fields.bright[i], "bright cell"), help: "of the cells with pictures, protein channel" },
+        { title: "Dimmest cells", there: (i) => fields.dim[i].length > 0, show: (i) => strip(fields.dim[i], "dim cell"), help: "of the cells with pictures, protein channel" },
+        { title: "Brightest cells", there: (i) => fields.bright[i].length > 0, show: (i) => strip(fields.bright[i], "bright cell"), help: "of the cells with pictures, protein channel" },
         column(fields, "intensity_cv", "Variation of intensity"), column(fields, "intensity_cv_z", "its z"),
         column(fields, "spread_z", "Spread, z"), column(fields, "label_entropy", "Entropy of locations"), column(fields, "n_cells", "Cells"),
       ],

@@ -225,6 +225,9 @@
     return best;
   }
 
+  // whether the map has any pictures: vectors made elsewhere have no pixels here
+  const pictured = () => points.picture.some(Boolean) || Boolean(points.fieldPicture && points.fieldPicture.some(Boolean));
+
   function describe(i, size) {
     const p = points.protein[i];
     const title = p >= 0 ? proteins.name[p] : "no protein named";
@@ -234,7 +237,7 @@
     return [el("b", {}, title), ...told,
       points.unit ? el("div", { class: "note", style: "overflow-wrap:anywhere" }, points.unit[i]) : p >= 0 ? el("div", { class: "note" }, `${proteins.n_cells[p].toLocaleString("en")} cells`) : null,
       picture ? el("span", { class: "pair" }, tile("cells", picture[0], picture[1], size, `cell of ${title}, all channels`), tile("cells", picture[0], picture[2], size, `cell of ${title}, protein only`))
-        : field ? tile("fields", field[0], field[1], size * 1.6, `field of ${title}`) : el("div", { class: "note" }, "no picture kept")];
+        : field ? tile("fields", field[0], field[1], size * 1.6, `field of ${title}`) : pictured() ? el("div", { class: "note" }, "no picture kept") : null];
   }
 
   function point(event) {
@@ -319,7 +322,7 @@
     const noun = ui.what.value === "proteins" ? "proteins" : `${run.models.find((each) => each.name === model).level}s`;
     const shown = points.n.toLocaleString("en");
     const drawn = points.what === "units" && data.total > points.n ? `${shown} of ${data.total.toLocaleString("en")} ${noun}, drawn by chance` : `${shown} ${noun}`;
-    ui.told.textContent = points.n ? `${drawn}${points.layout ? `: ${points.layout.replace("; the first two of three axes", "; three dimensions")}` : ""}` + (found ? `; ${found.size.toLocaleString("en")} found` : "") : `Nothing to show: there were too few ${noun} for a UMAP.`;
+    ui.told.textContent = points.n ? `${drawn}${points.layout ? `: ${points.layout.replace("; the first two of three axes", "; three dimensions")}` : ""}` + (found ? `; ${found.size.toLocaleString("en")} found` : "") + (pictured() ? "" : ". No pictures: this run has kept none, or has vectors alone.") : `Nothing to show: there were too few ${noun} for a UMAP.`;
   }
 
   function show() {
