@@ -132,9 +132,25 @@ def test_broken_files_say_what_is_expected(tmp_path):
         made(tmp_path, leave_out_assigned_by=["HPA", "UniProt", "InterPro"])
     with pytest.raises(AnnotationError, match="cannot be read"):
         list(read_annotations(tmp_path / "none.gaf", "C"))
+    whole = gzip.compress((gaf(*ROWS) * 50).encode())
+    for broken in (whole[:-20], whole[:30] + b"0000" + whole[34:]):
+        (tmp_path / "cut.gaf.gz").write_bytes(broken)
+        with pytest.raises(AnnotationError, match="cannot be read"):
+            list(read_annotations(tmp_path / "cut.gaf.gz", "C"))
     (tmp_path / "empty.obo").write_text("format-version: 1.2\n")
     with pytest.raises(AnnotationError, match=r"no \[Term\]"):
         read_obo(tmp_path / "empty.obo")
+
+
+def test_qualifiers_behind_an_identifier_hide_no_parent(tmp_path):
+    text = (
+        '[Term]\nid: a:1\nname: whole\n\n[Term]\nid: a:2\nname: part\nis_a: a:1 {is_inferred="true"} ! whole\n\n'
+        '[Term]\nid: a:3\nrelationship: part_of a:2 {source="x:1", source="y z"}\n'
+    )
+    (tmp_path / "qualified.obo").write_text(text)
+    ontology = read_obo(tmp_path / "qualified.obo")
+    assert ontology.parents == {"a:1": (), "a:2": ("a:1",), "a:3": ("a:2",)}
+    assert propagated({"a:3": {"X"}}, ontology) == {"a:1": {"X"}, "a:2": {"X"}, "a:3": {"X"}}
 
 
 def test_a_loop_in_an_ontology_ends(tmp_path):

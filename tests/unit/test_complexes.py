@@ -1,5 +1,6 @@
 """Complexes and pairs of gene sets: what is asked, of whom, and that the tests say what they should."""
 
+import gzip
 import json
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_complexes_of_a_run():
         GeneSet("EF", "6", frozenset("EF")),
         GeneSet("EFX", "7", frozenset("EFX")),
         GeneSet("FF", "8", frozenset("F")),
+        GeneSet("FX", "9", frozenset("FX")),
     ]
     found = complexes_of_run(sets, {name: frozenset(own) for name, own in symbols.items()})
     assert [(one.name, one.n_subunits, one.n_missing, one.proteins) for one in found] == [
@@ -143,9 +145,8 @@ def test_complexes_of_a_run():
         ("ABCD", 4, 0, (0, 1, 2)),
         ("EF", 2, 0, (3, 4, 5)),
         ("EFX", 3, 1, (3, 4, 5)),
-        ("FF", 1, 0, (4, 5)),
-    ]
-    assert exclusive(found) == [False, True, True, False, False]
+    ], "two reagents of one gene are no two subunits"
+    assert exclusive(found) == [False, True, True, False]
     apart = [Complex("x", None, 2, 0, (0, 1)), Complex("y", None, 2, 0, (2, 3)), Complex("z", None, 2, 0, (1, 2))]
     assert exclusive(apart) == [True, True, False]
 
@@ -163,6 +164,9 @@ def test_files_of_complexes(tmp_path):
     assert read_complexes(tmp_path / "sets.gmt", "Human") == [GeneSet("AB", "CORUM:1", frozenset("AB"))]
     with pytest.raises(GeneSetError, match="cannot be read"):
         read_complexes(tmp_path / "no.gmt", "Human")
+    (tmp_path / "cut.gmt.gz").write_bytes(gzip.compress(b"AB\tCORUM:1\tA\tB\n" * 99)[:-12])
+    with pytest.raises(GeneSetError, match="cannot be read"):
+        read_complexes(tmp_path / "cut.gmt.gz", "Human")
 
 
 def ask(tmp_path, vectors, names, own, sets="", **over):

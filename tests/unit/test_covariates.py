@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f as fisher
+from wherein.analysis import covariates as measured_by
 from wherein.analysis.covariates import (
     FAR_UM,
     LEDGER,
@@ -87,6 +88,18 @@ def test_explained_by_brute_force():
     assert found.loc[2].isna().all()
     assert explanation(found.loc[0].to_dict()).split(";")[0] == "size"
     assert explanation(found.loc[2].to_dict()) is None
+
+
+def test_a_sample_costs_no_more_in_a_larger_run(monkeypatch):
+    groups = []
+    own = measured_by.group_means
+    monkeypatch.setattr(measured_by, "group_means", lambda *told: groups.append(told[2]) or own(*told))
+    rng = np.random.default_rng(4)
+    samples = np.repeat(np.arange(50), 20)
+    fields = samples * 2 + np.tile([0, 1], 500)
+    explained(rng.normal(size=1000), rng.normal(size=(1000, len(NAMES))), NAMES, fields, samples, 50)
+    # once all fields, then those of each sample, for each group of covariates
+    assert sum(groups) == 100 + 50 * 3 * 2
 
 
 def test_minority_and_batches():

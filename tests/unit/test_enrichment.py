@@ -13,7 +13,7 @@ from fake_embeddings import settings
 from real_data import real_data
 from scipy.stats import hypergeom
 from wherein.analysis.enrichment import LIBRARIES, enrich, enrich_clusters
-from wherein.analysis.gene_sets import GeneSetError, members_in_universe, read_gmt, worth_testing
+from wherein.analysis.gene_sets import GeneSetError, members_in_universe, read_genome, read_gmt, worth_testing
 from wherein.analysis.tested import STATED
 from wherein.settings import ENRICHMENT_KEYS
 
@@ -227,6 +227,11 @@ def test_broken_gene_sets_say_where(tmp_path):
     (tmp_path / "not.gmt.gz").write_bytes(b"plain text")
     with pytest.raises(GeneSetError, match="neither UTF-8 text nor"):
         read_gmt(tmp_path / "not.gmt.gz")
+    (tmp_path / "cut.gmt.gz").write_bytes(gzip.compress(b"good\tid\tA\n" * 99)[:-12])
+    with pytest.raises(GeneSetError, match="neither UTF-8 text nor"):
+        read_gmt(tmp_path / "cut.gmt.gz")
+    with pytest.raises(GeneSetError, match="cannot be read"):
+        read_genome(tmp_path / "cut.gmt.gz", None)
 
 
 def test_the_question_is_the_whole_library(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 from anndata import AnnData
 from fake_embeddings import settings
 from wherein.analysis.prerank import COLUMNS, enrich_rankings, preranked, rankings, read_spread
@@ -44,8 +45,25 @@ def test_planted_set_is_found_at_its_end():
     assert found.loc[0, "nes"] < -1.5
     assert found.loc[1, "nes"] > 1.5
     assert found.loc[[0, 1], "p"].max() <= 0.01 + 1e-12
-    assert found["p"].min() >= 2 / 200
+    assert found["p"].min() == pytest.approx(1 / 101)
     assert found.loc[[2, 3, 4], "p"].min() > 0.01
+
+
+def test_p_counts_the_set_itself_among_the_random_ones(monkeypatch):
+    import gseapy
+
+    shares = [0.0, 0.01, 0.5, 1.0]
+    names = [f"g{n}" for n in range(40)]
+
+    def told(**given):
+        table = pd.DataFrame({"Term": list(given["gene_sets"]), "NOM p-val": shares, "Lead_genes": ""})
+        return type("Found", (), {"res2d": table.assign(**{"ES": 0.5, "NES": 1.0, "FDR q-val": 1.0})})
+
+    monkeypatch.setattr(gseapy, "prerank", told)
+    values = pd.Series(np.arange(40.0), names)
+    found = preranked(values, [names[n : n + 6] for n in range(4)], SETTINGS)
+    # 0, 1, 50 and 100 of a hundred on the same side are as far out
+    assert found["p"].tolist() == pytest.approx([1 / 101, 2 / 101, 51 / 101, 1])
 
 
 def test_names_that_a_gene_set_tool_would_change():

@@ -67,6 +67,31 @@ def test_factors_that_tell_nothing_are_named():
     assert shares({"a": -1.0, "b": 3.0, "cell": 1.0}) == {"a": 0, "b": 0.75, "cell": 0.25}
 
 
+def test_factors_that_nothing_tells_apart_get_no_variance():
+    fields = np.repeat([0, 1, 2], 8)
+    lines, antibodies, plates = (np.array(own)[fields] for own in ([0, 1, 0], [0, 1, 1], [0, 0, 1]))
+    scores = np.random.default_rng(5).normal(size=(24, 3)) + np.array([0, 0, 5.0])[fields][:, None]
+    factors = {"cell_line": lines, "antibody": antibodies, "plate": plates, "field": fields}
+    # each two of the three fields share one factor, so that all answers of this sum explain the products as well
+    pairs = np.array(
+        [[1, *(own[i] == own[j] for own in factors.values())] for i in range(24) for j in range(24) if i != j]
+    )
+    assert np.linalg.matrix_rank(pairs) == 4
+    found, notes = components(scores, factors)
+    assert set(found) == {"cell_line", "antibody", "plate", "cell"}
+    assert notes == {"field": "not told apart from those before"}
+    centred = scores - scores.mean(axis=0)
+    products = (centred @ centred.T)[~np.eye(24, dtype=bool)]
+    expected = np.linalg.lstsq(pairs[:, :4].astype(float), products, rcond=None)[0]
+    assert list(found.values())[:3] == pytest.approx(expected[1:].tolist())
+    table = pd.DataFrame(
+        {"protein": "A", "cell_line": lines, "reagent": antibodies, "plate": plates, "field_id": fields}
+    )
+    rows = variance_table(scores, table.assign(version="v")).set_index("component")
+    assert np.isnan(rows.loc["field", "share"])
+    assert rows.loc["field", "note"] == "not told apart from those before"
+
+
 def test_table_of_run_and_proteins():
     scores, table = drawn(3)
     rows = variance_table(scores, table)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control, kstest, norm
+from scipy.stats import false_discovery_control, kstest, norm, pearson3
 from wherein.analysis.aggregate import group_means
 from wherein.analysis.covariates import explained, standardized, without_covariates
-from wherein.analysis.within_samples import judge_samples, usual_samples
+from wherein.analysis.within_samples import _quantile, judge_samples, usual_samples
 from wherein.simulate.vectors import COVARIATES, plant_cells
 
 
@@ -61,6 +61,31 @@ def test_samples_that_merely_scatter_more_are_not_found():
     lines, batches = np.zeros(200, int), np.zeros(200, int)
     found = judge_samples(cells, samples, samples, lines, batches, 5, 6, 0)
     assert (false_discovery_control(found.p) <= 0.05).sum() <= 2
+
+
+@pytest.mark.parametrize(("fields", "cells", "number"), [(1, 6, 100), (5, 2, 60)])
+def test_few_cells_and_p_is_uniform_still(fields, cells, number):
+    p = []
+    for seed in (1, 2, 7):
+        of = np.repeat(np.arange(number * fields), cells)
+        scores = np.random.default_rng(seed).normal(size=(len(of), 5))
+        lines = np.zeros(number, int)
+        found = judge_samples(scores, of, of // fields, lines, lines, 5, 6, seed)
+        assert 0.8 < found.spread[1] < 1.3, "one dealt sample made all others look alike"
+        p += found.p.tolist()
+    assert kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_a_value_beyond_the_end_of_the_fitted_distribution_is_no_certainty():
+    values = np.linspace(-6, 6, 2001)
+    for skew in (-1.2, -0.5, 0.0, 0.5, 1.2):
+        z = _quantile(values, np.array([0.0, 1.0, skew]))
+        assert np.abs(z).max() < 13
+        assert (np.diff(z) > 0).all()
+        near = np.abs(z) < 3
+        assert z[near] == pytest.approx(norm.isf(pearson3.sf(values[near], skew)), abs=1e-6)
+    several = _quantile(np.array([5.0, 5.0]), np.array([[0.0, 0.0], [1.0, 1.0], [-0.8, 0.8]]))
+    assert several == pytest.approx([_quantile(np.array([5.0]), np.array([0, 1, skew]))[0] for skew in (-0.8, 0.8)])
 
 
 def test_what_cannot_be_judged():

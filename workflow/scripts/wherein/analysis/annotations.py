@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import re
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,7 +135,8 @@ def read_obo(path: str | Path) -> Ontology:
         if not identifier or "is_obsolete: true" in stanza:
             continue
         names[identifier] = next((line[6:].strip() for line in stanza if line.startswith("name: ")), identifier)
-        above[identifier] = [line.split("!")[0].split()[-1] for line in stanza if line.startswith(UPWARDS)]
+        # behind the identifier may stand qualifiers in braces, and a comment behind them
+        above[identifier] = [re.split("[{!]", line)[0].split()[-1] for line in stanza if line.startswith(UPWARDS)]
         spaces[identifier] = next((line for line in stanza if line.startswith("namespace: ")), "")
         instead.update({line[8:].strip(): identifier for line in stanza if line.startswith("alt_id: ")})
     if not names:
@@ -228,5 +231,5 @@ def _lines(path: str | Path) -> Iterator[str]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as text:
             yield from (line.rstrip("\r\n") for line in text)
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise AnnotationError(f"{path} cannot be read as UTF-8 text, plain or gzipped ({error})") from error

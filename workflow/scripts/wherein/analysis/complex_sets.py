@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,7 @@ def read_complexes(path: str | Path, organism: str) -> list[GeneSet]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as text:
             rows = list(csv.reader(text, delimiter="\t"))
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise GeneSetError(f"complexes {path} cannot be read ({error}); biology.complexes.file names them") from error
     head = rows[0] if rows else []
     place = {
@@ -84,7 +85,8 @@ def complexes_of_run(sets: Sequence[GeneSet], symbols: dict[str, frozenset[str]]
         symbols: protein -> its genes' symbols, in the order of the run.
 
     Returns:
-        Complexes with two proteins of the run or more; of several with the same proteins and subunits, the first.
+        Complexes of which the run has two subunits and two proteins or more: two reagents of one gene are alike in any
+        case. Of several with the same proteins and subunits, the first.
     """
     of_gene: dict[str, list[int]] = {}
     for place, genes in enumerate(symbols.values()):
@@ -93,10 +95,10 @@ def complexes_of_run(sets: Sequence[GeneSet], symbols: dict[str, frozenset[str]]
     found, seen = [], set()
     for one in sets:
         proteins = tuple(sorted({place for gene in one.genes for place in of_gene.get(gene, ())}))
-        if len(proteins) < 2 or (proteins, one.genes) in seen:
+        missing = sum(gene not in of_gene for gene in one.genes)
+        if min(len(proteins), len(one.genes) - missing) < 2 or (proteins, one.genes) in seen:
             continue
         seen.add((proteins, one.genes))
-        missing = sum(gene not in of_gene for gene in one.genes)
         found.append(Complex(one.term, one.term_id, len(one.genes), missing, proteins))
     return found
 

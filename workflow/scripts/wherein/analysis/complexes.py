@@ -334,7 +334,7 @@ def _notes(
     else:
         chosen = sum(exclusive(found))
         notes.append(
-            f"{len(found)} of {len(sets)} complexes have two proteins of this run or more; {chosen} are there with all "
+            f"{len(found)} of {len(sets)} complexes have two subunits in this run or more; {chosen} are there with all "
             "their subunits and share none"
         )
     for row in tests[1:]:

@@ -169,9 +169,11 @@ def explained(
         for sample, own in rows.items():
             mine = places[own]
             terms = covariates[np.ix_(mine, columns)]
-            terms = terms - group_means(terms, fields[mine], fields.max() + 1)[fields[mine]]
+            # numbered anew: a run has more fields than samples, and each sample a few of them
+            here, of = np.unique(fields[mine], return_inverse=True)
+            terms = terms - group_means(terms, of, len(here))[of]
             terms = terms[:, terms.std(axis=0) > 0]
-            spare = len(mine) - len(np.unique(fields[mine])) - terms.shape[1]
+            spare = len(mine) - len(here) - terms.shape[1]
             total = float((centred[mine] ** 2).sum())
             if not terms.shape[1] or spare < 3 or total <= 0:
                 continue

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ def read_gmt(path: str | Path) -> list[GeneSet]:
                 genes = frozenset(part.upper() for part in parts[2:] if part)
                 if genes:
                     sets.append(GeneSet(*_named(parts[0], parts[1]), genes))
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise GeneSetError(f"gene sets {path}: neither UTF-8 text nor text compressed by gzip ({error})") from error
     return sets
 
@@ -200,7 +201,7 @@ def read_genome(path: str | Path, known: Identifiers | None) -> frozenset[str]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as text:
             lines = [line.rstrip("\r\n") for line in text if line.strip()]
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise GeneSetError(f"genome {path} cannot be read ({error}); biology.genome names a table or a list") from error
     head = re.split(r"[\t,]", lines[0]) if lines else []
     names = lines

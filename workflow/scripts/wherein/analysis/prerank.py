@@ -116,8 +116,8 @@ def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, A
     Returns:
         One row a set of allowed size, by p: set (place in `members`), K (its proteins in the ranking), N (proteins of
         the ranking), es, nes (the score over the mean of its null of the same sign), p (against random sets of the same
-        size whose score has the same sign; at least 1 over their number, where gseapy says 0), q_gseapy (its own false
-        discovery rate, over this ranking), leading (proteins up to the peak of the running sum, joined by `;`).
+        size whose score has the same sign, the set itself counted as one of them; gseapy does not), q_gseapy (its own
+        false discovery rate, over this ranking), leading (proteins up to the peak of the running sum, joined by `;`).
     """
     import gseapy
 
@@ -146,6 +146,9 @@ def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, A
     def named(lead: str) -> str:
         return ";".join(names[int(short[1:])] for short in str(lead).split(";") if short)
 
+    # gseapy tells the share and not of how many: about half of the random sets score on the same side. Where one side
+    # is rarer its p comes out too small, and that of the other too large, so that over both sides they hold
+    like = settings["permutations"] / 2
     table = pd.DataFrame(
         {
             "set": [int(term[1:]) for term in found["Term"]],
@@ -153,8 +156,7 @@ def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, A
             "N": len(names),
             "es": found["ES"].astype(float).to_numpy(),
             "nes": found["NES"].astype(float).to_numpy(),
-            # about half of the random sets score on the same side
-            "p": found["NOM p-val"].astype(float).clip(lower=2 / settings["permutations"]).fillna(1.0).to_numpy(),
+            "p": ((1 + like * found["NOM p-val"].astype(float).fillna(1.0)) / (1 + like)).to_numpy(),
             "q_gseapy": found["FDR q-val"].astype(float).to_numpy(),
             "leading": [named(lead) for lead in found["Lead_genes"]],
         },

@@ -15,6 +15,9 @@ BLOCKS = 20
 FEWEST_CELLS = 10
 """Cells that a protein needs for a partition of its own."""
 
+INDEPENDENT = 1e-9
+"""Least eigenvalue of the factors' normal equations, each of unit length, up to which one follows from others."""
+
 FACTORS = ("cell_line", "antibody", "plate", "field")
 """What cells of one protein may differ by, beside themselves."""
 
@@ -30,7 +33,7 @@ def components(scores: np.ndarray, factors: Mapping[str, np.ndarray]) -> tuple[d
     Args:
         scores: (N, K) on one scale.
         factors: (N,) numbers of levels by name of the factor; a factor that tells no two cells apart in another way
-            than one before it does, or has one level, or no two cells on one level, is left out.
+            than one or several before it do, or has one level, or no two cells on one level, is left out.
 
     Returns:
         variances: by name, `cell` (what is left) last; negative ones are kept as they come.
@@ -61,8 +64,10 @@ def components(scores: np.ndarray, factors: Mapping[str, np.ndarray]) -> tuple[d
         for column in range(row, len(codes)):
             shared = _together(own, codes[column])
             sides[row, column] = sides[column, row] = float((np.bincount(shared).astype(float) ** 2).sum()) - number
-    solved = np.linalg.lstsq(sides, products, rcond=None)[0]
-    variances = dict(zip(used, map(float, solved[1:]), strict=True))
+    apart = _told_apart(sides)
+    notes |= {name: "not told apart from those before" for place, name in enumerate(used, 1) if place not in apart}
+    solved = np.linalg.lstsq(sides[np.ix_(apart, apart)], products[apart], rcond=None)[0]
+    variances = {name: float(solved[apart.index(place)]) for place, name in enumerate(used, 1) if place in apart}
     variances["cell"] = square / max(number, 1) - float(solved.sum())
     return variances, notes
 
@@ -70,6 +75,22 @@ def components(scores: np.ndarray, factors: Mapping[str, np.ndarray]) -> tuple[d
 def _together(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     pairs = first.astype(np.int64) * (int(second.max(initial=0)) + 1) + second
     return np.unique(pairs, return_inverse=True)[1].reshape(-1)
+
+
+def _told_apart(sides: np.ndarray) -> list[int]:
+    """Rows of normal equations, from the first on, that are no linear combination of those before.
+
+    Three fields of which each two share another factor say nothing of any of the factors: a least-squares solution of
+    least length would look like an answer.
+    """
+    scale = np.sqrt(np.maximum(np.diag(sides), 1))
+    unit = sides / np.outer(scale, scale)
+    kept: list[int] = []
+    for row in range(len(unit)):
+        tried = [*kept, row]
+        if np.linalg.eigvalsh(unit[np.ix_(tried, tried)])[0] > INDEPENDENT:
+            kept = tried
+    return kept
 
 
 def _same(first: np.ndarray, second: np.ndarray) -> bool:

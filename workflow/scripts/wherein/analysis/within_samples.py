@@ -386,11 +386,19 @@ def _moments(values: np.ndarray) -> np.ndarray:
 
 
 def _quantile(values: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Standard normal quantiles of values of a Pearson type III distribution with these moments."""
+    """Standard normal quantiles of values of a Pearson type III distribution with these moments.
+
+    The distribution ends on one side, that of few degrees of freedom not far from its mean. A value beyond the end is
+    no certainty: from where dealt samples no longer reach, one standard deviation more is one more towards that side.
+    """
     mean, deviation, skew = moments
-    upper = pearson3.logsf((values - mean) / deviation, skew)
+    place = (values - mean) / deviation
+    upper = pearson3.logsf(place, skew)
     # the upper tail is exact to p of 1e-300; below the median its complement is
-    return np.where(upper > np.log(0.5), norm.ppf(-np.expm1(upper)).clip(-30), norm.isf(np.exp(upper)).clip(max=37))
+    found = np.where(upper > np.log(0.5), norm.ppf(-np.expm1(upper)).clip(-30), norm.isf(np.exp(upper)).clip(max=37))
+    last = -np.sign(skew) * norm.isf(1 / DRAWS)
+    edge = pearson3.ppf(norm.cdf(last), skew)
+    return np.where((place - edge) * last > 0, last + place - edge, found)
 
 
 def usual_samples(z: np.ndarray) -> tuple[float, float]:
