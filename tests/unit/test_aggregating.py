@@ -10,6 +10,7 @@ import pytest
 from fake_embeddings import Run, settings
 from wherein.analysis.aggregating import LEAST_WEIGHT, LEVELS, aggregate_units, open_shards, unit_weights
 from wherein.analysis.atlas import build_atlas
+from wherein.embeddings import EmbeddingError
 from wherein.tables import SEGMENTATION, read_metadata, read_vectors, write_table, write_vectors
 
 ROWS = ["unit_id", "field_id", "version"]
@@ -168,3 +169,60 @@ def test_only_shards_that_are_asked_for_are_read(run):
     ((rows, vectors),) = list(units.blocks(wanted))
     assert rows.tolist() == [2, 5]
     np.testing.assert_allclose(vectors, np.concatenate(run[3].vectors)[[2, 5]], rtol=1e-6)
+
+
+def whole(folder, vectors, names=None, **over):
+    """An atlas and its levels of proteins of two fields with these vectors, (proteins, fields, cells, D)."""
+    folder.mkdir()
+    run = Run(folder)
+    for number, fields in enumerate(vectors):
+        for own in fields:
+            run.add(f"G{number}", own)
+    paths = run.write(names)
+    atlas = {name: folder / name for name in ("units", "clusters", "unit_map", "history", "moved")}
+    build_atlas(
+        "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"], settings("atlas", **over),
+        folder / "proteins.h5ad", **atlas, summary=folder / "atlas.json",
+    )  # fmt: skip
+    aggregate_units(
+        "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"], [], paths["predictions"],
+        folder / "proteins.h5ad", settings("atlas", **over), folder / "levels", folder / "summary.json",
+    )  # fmt: skip
+    return folder / "levels", anndata.read_h5ad(folder / "proteins.h5ad")
+
+
+def test_what_the_atlas_does_not_scale_is_not_limited(tmp_path):
+    vectors = np.random.default_rng(0).normal(scale=40, size=(4, 2, 3, 5))
+    levels, atlas = whole(tmp_path / "plain", vectors)
+    assert json.loads(atlas.uns["wherein"])["clip"] is None
+    fields = anndata.read_h5ad(levels / "fields.h5ad")
+    middle = pd.DataFrame(fields.obsm["X_pca"], fields.obs_names).groupby(fields.obs["genes"].to_numpy()).mean()
+    np.testing.assert_allclose(middle.loc[atlas.obs_names].to_numpy(), atlas.obsm["X_pca"], rtol=1e-4, atol=1e-3)
+    _, atlas = whole(tmp_path / "named", vectors, list("abcde"))
+    assert json.loads(atlas.uns["wherein"])["clip"] == 10
+
+
+def test_a_run_without_units(tmp_path):
+    levels, _ = whole(tmp_path / "none", [])
+    for name in LEVELS:
+        assert anndata.read_h5ad(levels / f"{name}.h5ad").n_obs == 0
+        table = pq.read_table(levels / f"{name}.parquet")
+        assert table.num_rows == 0
+        assert "vector" in table.column_names
+
+
+def test_unnamed_features_of_two_widths_are_no_one_space(tmp_path):
+    run = Run(tmp_path)
+    run.add("G0", np.ones((2, 4)))
+    run.add("G1", np.ones((2, 4)))
+    paths = run.write()
+    units, vectors = read_vectors(paths["embeddings"])
+    said = read_metadata(paths["embeddings"][0])
+    for order in ((4, 3), (3, 4)):
+        shards = []
+        for number, width in enumerate(order):
+            rows = slice(2 * number, 2 * number + 2)
+            shards.append(tmp_path / f"a-{order[0]}{number}.parquet")
+            write_vectors(shards[-1], units.iloc[rows], vectors[rows, :width], said)
+        with pytest.raises(EmbeddingError, match="different features"):
+            open_shards(shards, paths["cells"] * 2, paths["qc"] * 2, paths["fields"], "cell", None)

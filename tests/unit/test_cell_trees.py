@@ -37,6 +37,7 @@ def made(tmp_path, level="cell", **own):
     write_table(tmp_path / "samples.parquet", pd.DataFrame(columns=SAMPLES.names), SAMPLES)
     atlas = AnnData(np.zeros((1, WIDTH), np.float32), var=pd.DataFrame(index=[f"f{n}" for n in range(WIDTH)]))
     atlas.var["centre"], atlas.var["spread"], atlas.var["used"] = 0.0, 1.0, True
+    atlas.uns["wherein"] = json.dumps({"clip": own.pop("clip", 10)})
     atlas.var_names = own.pop("features", list(atlas.var_names))
     atlas.write_h5ad(tmp_path / "proteins.h5ad")
     table = pd.DataFrame({"gene": ["SAME", "MIX", "GONE"], "spread_z": [2.0, np.nan, 3.0]})

@@ -10,7 +10,9 @@ from wherein.labels import vocabulary
 from wherein.metrics.classification import macro_f1
 from wherein.models import classifier
 from wherein.models.embed import embed_shard
-from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, with_words
+from wherein.models.evaluate import CLASS_COLUMNS, evaluate_model, over_fields, with_words
+from wherein.models.labelled import indicator
+from wherein.models.scored import Scored
 from wherein.models.truth import drawn_labels
 from wherein.settings import check_config
 from wherein.split import split_run
@@ -320,3 +322,17 @@ def test_a_curators_words_on_cells_are_followed_and_strangers_told():
     assert notes[0].startswith("1 cells")
     assert "g@v:1" in notes[1]
     assert with_words(units, [])[1] == []
+
+
+def test_a_curators_words_on_a_cell_are_not_its_fields():
+    words = vocabulary("hpa19")
+    units = pd.DataFrame({"unit_id": ["f@v:1", "f@v:2"], "field_id": "f", "version": "v", "control": False})
+    units = units.assign(labels=[["Cytosol"], ["Cytosol"]], fold=np.nan)
+    units, _ = with_words(units, [["f@v:1", "Nucleoli"]])
+    evaluation = configured()["evaluate"]
+    truth, labelled = indicator(units, words, evaluation["controls"])
+    cells = Scored(units, truth, labelled, np.full(truth.shape, 0.5, np.float32), np.full(truth.shape, 0.5))
+    fields = over_fields(cells, words, evaluation, own=True)
+    assert [words.classes[k] for k in np.flatnonzero(truth[0])] == ["Nucleoli"]
+    assert [words.classes[k] for k in np.flatnonzero(fields.truth[0])] == ["Cytosol"]
+    assert fields.labelled.tolist() == [True]

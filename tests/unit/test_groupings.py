@@ -17,10 +17,10 @@ from wherein.analysis.tested import STATED
 KINDS = ["Nucleoli", "Mitochondria", "Cytosol", "Multi"]
 
 
-def grouped(tmp_path, proteins=40, points="components", biology=None, **groupings):
+def grouped(tmp_path, proteins=40, points="components", biology=None, spread=1.0, **groupings):
     own = settings("atlas", clusters=4, points=points)
     own["groupings"] |= {"draws": 4, "permutations": 49, **groupings}
-    write_atlas(tmp_path / "proteins.h5ad", proteins, own)
+    write_atlas(tmp_path / "proteins.h5ad", proteins, own, spread)
     outputs = {name: tmp_path / f"{name}.tsv" for name in ("groups", "members", "agreements", "organelle", "terms")}
     terms = {"gene_sets": {}, "min_set_size": 2, "max_set_size": None, "min_cluster_size": 2} | (biology or {})
     group_proteins(model="m", proteins=tmp_path / "proteins.h5ad", settings=own, biology=terms, **outputs,
@@ -29,11 +29,11 @@ def grouped(tmp_path, proteins=40, points="components", biology=None, **grouping
     return tables, read_h5ad(tmp_path / "spectrum.h5ad"), json.loads((tmp_path / "summary.json").read_text())
 
 
-def write_atlas(path, proteins, own):
+def write_atlas(path, proteins, own, spread):
     """Proteins of four kinds, far apart; those of the last have two locations."""
     rng = np.random.default_rng(0)
     kind = np.arange(proteins) % 4
-    vectors = 4 * rng.normal(size=(4, 12))[kind] + rng.normal(size=(proteins, 12))
+    vectors = spread * (4 * rng.normal(size=(4, 12))[kind] + rng.normal(size=(proteins, 12)))
     scores, _, _ = principal_components(vectors.astype(np.float32), own["components"])
     points = clustered_points(vectors, scores, own["points"])
     tree, leaf = hierarchical_clustering(points, own["linkage"], own["metric"], own["order_up_to"])
@@ -149,3 +149,11 @@ def test_hardly_any_proteins(tmp_path, proteins):
     assert len(tables["members"]) == proteins
     assert summary["counts"]["in"] == proteins
     assert spectrum.n_obs in (0, 12)
+
+
+@pytest.mark.parametrize("points", ["components", "features"])
+def test_proteins_that_are_all_alike(tmp_path, points):
+    """A model that gives every image the same vector: no components, and no features that vary."""
+    tables, spectrum, _ = grouped(tmp_path, 12, points=points, spread=0)
+    assert len(tables["members"]) == 12
+    assert spectrum.n_obs == 0

@@ -136,3 +136,17 @@ def test_weighted_parts():
     assert weighted_mean(values, np.array([3, 1.0]))[0] == 2.5
     assert median(values, np.array([3, 1.0]))[0] == pytest.approx(0, abs=1e-4)
     assert trimmed_mean(values, np.array([1, 1.0]), 0.25)[0] == 5
+
+
+def test_of_two_the_geometric_median_is_the_heavier():
+    two = np.array([[0.0, 0.0], [4.0, 2.0]])
+    np.testing.assert_allclose(geometric_median(two, np.array([1.0, 1.0])), [2, 1])
+    np.testing.assert_allclose(geometric_median(two, np.array([1.0, 3.0])), [4, 2])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_infinite_values_are_not_known(method):
+    vectors = drawn(9, seed=4)
+    unknown = vectors.copy()
+    vectors[0, 1], unknown[0, 1] = np.inf, np.nan
+    np.testing.assert_allclose(combine(vectors, None, method), combine(unknown, None, method))

@@ -68,3 +68,10 @@ def test_rounding_of_blocks_makes_no_components():
     assert len(found.loadings) == 1
     assert components_of_blocks([], 4, 3).loadings.shape == (0, 4)
     assert components_of_blocks([np.ones((1, 4), np.float32)], 4, 3).loadings.shape == (0, 4)
+
+
+def test_points_without_a_dimension_are_all_in_one_place():
+    indices, distances = nearest(np.zeros((6, 0)), 3)
+    assert indices[:, 0].tolist() == list(range(6))
+    assert all(len(set(row)) == 3 for row in indices.tolist())
+    assert (distances == 0).all()

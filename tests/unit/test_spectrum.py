@@ -146,3 +146,12 @@ def test_agreement_and_its_chance():
     p = [agreement(rng.permutation(clusters), locations, 99, seed).p for seed in range(60)]
     assert 0.3 < np.mean(p) < 0.7, "without agreement p is spread evenly"
     assert np.isnan(agreement(clusters[:12], locations[:12], 9, 0).ari)
+
+
+def test_spectra_without_a_shape_tell_no_location():
+    locations = np.array(["a", "b"] * 5, object)
+    for vectors in (np.ones((10, 3)), np.arange(10.0)[:, None]):
+        found = organelle_accuracy(vectors, locations, ["a", "b"], 9, 0)
+        assert found.top[0] == 0
+        assert found.chance == 0
+        assert found.p == 1

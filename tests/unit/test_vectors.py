@@ -110,6 +110,35 @@ def test_keys_of_anndata_and_parquet(tmp_path):
     np.testing.assert_array_equal(open_vectors(str(tmp_path / "two.parquet"), "two").rows([1]), drawn(seed=1)[[1]])
 
 
+def test_a_table_in_anndata_and_names_that_are_categories(tmp_path):
+    data = AnnData(drawn(), obs=pd.DataFrame(index=GENES))
+    data.obsm["chances"] = pd.DataFrame(drawn(5, 2, 1), index=GENES, columns=["Nuclei", "Cytosol"])
+    data.write_h5ad(tmp_path / "a.h5ad")
+    table = open_vectors(str(tmp_path / "a.h5ad"), "chances")
+    assert table.features == ["Nuclei", "Cytosol"]
+    np.testing.assert_array_equal(table.rows([3, 0]), drawn(5, 2, 1)[[3, 0]])
+    frame = pd.DataFrame(drawn(), columns=list("abcd"))
+    frame.assign(protein=pd.Categorical(GENES)).to_parquet(tmp_path / "t.parquet")
+    ((_, meta, found),) = list(open_vectors(str(tmp_path / "t.parquet")).blocks())
+    assert meta["name"].tolist() == GENES
+    np.testing.assert_array_equal(found, drawn())
+
+
+@pytest.mark.parametrize("names", [["A", "A~2", "A"], ["A", "A", "A~2"]])
+def test_numbers_of_further_rows_take_no_name_that_is_there(tmp_path, names):
+    frame = pd.DataFrame(drawn(3, 2), columns=["d0", "d1"])
+    frame.insert(0, "field_id", names)
+    frame.insert(1, "genes", ["ACTB", "TP53", "LMNA"])
+    frame.to_csv(tmp_path / "t.tsv", sep="\t", index=False)
+    found = taken_over(tmp_path, tmp_path / "t.tsv")
+    assert len(found.fields) == 3
+    assert sorted(gene for own in found.fields["genes"] for gene in own) == ["ACTB", "LMNA", "TP53"]
+    again = names.index("A", 1)
+    rejected = found.listed.set_index("row")["reason"]
+    assert rejected[again] == "duplicate_vector"
+    assert rejected.drop(again).isna().all()
+
+
 def test_columns_that_are_no_features_are_told(tmp_path):
     path = tmp_path / "t.tsv"
     pd.DataFrame({"genes": GENES, "comment": list("abcde"), "n_cells": range(5), "d1": 0.5, "d2": 1.5}).to_csv(
@@ -297,6 +326,23 @@ def test_a_table_of_probabilities_names_each_row_once(tmp_path):
     words = with_probabilities(tmp_path, ["ACTB", "ACTB", "LMNA", "TOMM20", "GAPDH"])
     with pytest.raises(TableError, match="has ACTB more than once"):
         taken_over(tmp_path, tmp_path / "table.tsv", probabilities=words)
+
+
+@pytest.mark.parametrize("genes_too", [True, False])
+@pytest.mark.parametrize("level", ["field", "cell"])
+def test_probabilities_find_fields_by_their_names(tmp_path, level, genes_too):
+    """A gene has several fields: their names tell which probabilities are theirs, not the gene's."""
+    ids = ["a", "b", "c", "d"] if level == "field" else ["a", "a", "b", "b"]
+    about = pd.DataFrame({"field_id": ids, "genes": ["ACTB", "ACTB", "TP53", "TP53"]})
+    vectors = pd.DataFrame(drawn(4, 3), columns=["d0", "d1", "d2"])
+    pd.concat([about, vectors], axis=1).to_csv(tmp_path / "t.tsv", sep="\t", index=False)
+    chances = pd.DataFrame({"Cytosol": [0.1, 0.2, 0.3, 0.4]})
+    beside = about if genes_too else about[["field_id"]]
+    pd.concat([beside, chances], axis=1).to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    words = {"table": str(tmp_path / "p.tsv"), "vocabulary": "hpa28"}
+    found = taken_over(tmp_path, tmp_path / "t.tsv", level=level, probabilities=words)
+    table = pd.read_parquet(found.predictions[0]).sort_values("unit_id")
+    np.testing.assert_allclose(table["Cytosol"], [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
 
 
 def test_of_several_columns_of_a_class_the_highest_counts():

@@ -152,8 +152,9 @@ def open_shards(
         starts.append(starts[-1] + len(found.table))
         if not len(found.table):
             continue
-        features = found.features if features is None else [name for name in features if name in found.features]
-        if not features or (not found.named and len(features) != len(found.features)):
+        if features is None or found.named:
+            features = found.features if features is None else [name for name in features if name in found.features]
+        if not features or (not found.named and features != found.features):
             raise EmbeddingError("shards have vectors of different features: run such sources as separate models")
         codes, once = pd.factorize(found.table["field_id"] + "@" + found.table["version"])
         first = found.table[~pd.Series(codes).duplicated().to_numpy()]
@@ -284,7 +285,7 @@ def _aggregated(
         # means: a mean of probabilities is one, a median of each class is not
         means = _mean_rows(probabilities.to_numpy(np.float32), of_unit, len(names), weights)
         found.obsm["probabilities"] = pd.DataFrame(means, index=found.obs_names, columns=probabilities.columns)
-    return _with_components(found, atlas, name, settings["clip"])
+    return _with_components(found, atlas, name)
 
 
 def _mean_rows(values: np.ndarray, codes: np.ndarray, groups: int, weights: np.ndarray | None) -> np.ndarray:
@@ -297,7 +298,7 @@ def _mean_rows(values: np.ndarray, codes: np.ndarray, groups: int, weights: np.n
         return (np.stack(columns, axis=1) / total[:, None]).astype(np.float32)
 
 
-def _with_components(found: Any, atlas: Any, name: str, clip: float | None) -> Any:
+def _with_components(found: Any, atlas: Any, name: str) -> Any:
     """Add what scanpy looks for: of proteins the atlas's own components and map, of others places on its components."""
     if list(atlas.var_names) != list(found.var_names) or "PCs" not in atlas.varm:
         return found
@@ -311,6 +312,8 @@ def _with_components(found: Any, atlas: Any, name: str, clip: float | None) -> A
     scaled = (found.X - atlas.var["centre"].to_numpy()) / atlas.var["spread"].to_numpy()
     # unknown values stand at the centre, as far from no group as can be
     scaled = np.where(np.isfinite(scaled) & atlas.var["used"].to_numpy(bool), scaled, 0)
+    # the atlas limits nothing where it scales nothing
+    clip = json.loads(str(atlas.uns["wherein"]))["clip"]
     if clip is not None:
         scaled = np.clip(scaled, -clip, clip)
     middle = np.asarray(atlas.layers["scaled"], np.float64).mean(axis=0)
@@ -339,7 +342,8 @@ def _write(folder: Path, name: str, found: Any) -> None:
     obs = found.obs.astype({column: object for column in found.obs if found.obs[column].dtype == "category"})
     table = pa.Table.from_pandas(obs.rename_axis("name").reset_index(), preserve_index=False)
     flat = pa.array(np.ascontiguousarray(found.X, np.float32).ravel())
-    table = table.append_column("vector", pa.FixedSizeListArray.from_arrays(flat, found.n_vars))
+    # without a unit there is no feature, and lists of a fixed size have one at least: an empty column of lists of one
+    table = table.append_column("vector", pa.FixedSizeListArray.from_arrays(flat, max(found.n_vars, 1)))
     about = {b"wherein": json.dumps({**json.loads(found.uns["wherein"]), "dimensions": list(found.var_names)}).encode()}
     pq.write_table(table.replace_schema_metadata(about), folder / f"{name}.parquet", compression="zstd")
 

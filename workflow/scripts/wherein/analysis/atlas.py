@@ -129,6 +129,7 @@ def build_atlas(
         atlas, protein_notes = map_proteins(found, gathered, scale, codes, names, words, layout, settings)
         said = {"model": model, "level": level, "settings": settings}
         said |= {"layout": layout.told() if known is None else "places on a saved map", "laid_out": len(saved.scores)}
+        said["clip"] = scale.clip
         atlas.uns["wherein"] = json.dumps(said, sort_keys=True)
         with atomic_path(proteins) as partial:
             atlas.write_h5ad(partial)

@@ -1,5 +1,6 @@
 """Trees of the single cells of one protein, which order its variation from cell to cell (Lu et al. 2019, Fig 6)."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def cell_trees(
         parts = []
         if wanted:
             units = _units_of(wanted, catalog, fields, cells, samples, embeddings)
-            scaled = _scaled(units, proteins, settings["clip"])
+            scaled = _scaled(units, proteins)
             locations = _locations(predictions, set(units.table["unit_id"]))
             for protein in wanted:
                 rows, tree = _tree_of(protein, units.table, scaled, settings, told.notes)
@@ -113,11 +114,12 @@ def _units_of(
     return read_units(there(embeddings), fields, there(cells), level="cell", samples=samples)
 
 
-def _scaled(units: Units, proteins: str | Path, clip: float | None) -> np.ndarray:
+def _scaled(units: Units, proteins: str | Path) -> np.ndarray:
     """The vectors on the atlas's scale; features that only some shards have are not among them."""
     from anndata import read_h5ad
 
-    var = read_h5ad(proteins, backed="r").var
+    atlas = read_h5ad(proteins, backed="r")
+    var, clip = atlas.var, json.loads(str(atlas.uns["wherein"]))["clip"]
     place = {name: number for number, name in enumerate(units.features)}
     shared = [str(name) for name in var.index if str(name) in place]
     own = var.loc[shared]

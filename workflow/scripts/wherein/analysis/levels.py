@@ -57,9 +57,10 @@ def trimmed_mean(vectors: np.ndarray, weights: np.ndarray, share: float = TRIMME
 
 def median(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Median of each feature; with weights the value at half of the weight, the mean of two at exactly half."""
+    vectors = np.where(np.isfinite(vectors), vectors, np.nan)
     if (weights == weights[0]).all():
         with np.errstate(invalid="ignore"):
-            empty = ~np.isfinite(vectors).any(axis=0)
+            empty = np.isnan(vectors).all(axis=0)
             return np.where(empty, np.nan, np.nanmedian(np.where(empty, 0, vectors), axis=0))
     return trimmed_mean(vectors, weights, 0.5 - 1e-6)
 
@@ -79,7 +80,8 @@ def geometric_median(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     point = median(vectors, weights)
     start = np.where(np.isfinite(point), point, 0)
     shown = np.maximum(known.sum(axis=1), 1)
-    if len(vectors) < 3:
+    if len(vectors) < 3 and (weights == weights[0]).all():
+        # any point between two is as near to both
         return weighted_mean(vectors, weights)
     here = start
     for _ in range(STEPS):

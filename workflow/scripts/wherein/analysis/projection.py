@@ -165,6 +165,9 @@ def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.neighbors import NearestNeighbors
 
+    if not points.shape[1]:
+        # without a dimension all points are in one place
+        points = np.zeros((len(points), 1))
     found = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points)
     distances, indices = found.kneighbors(points)
     # among copies of a point, and by rounding, another may stand first: UMAP takes the first for the point itself

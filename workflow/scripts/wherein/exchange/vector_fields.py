@@ -90,7 +90,7 @@ def vector_fields(name: str, source: Row) -> tuple[list[Row], list[str]]:
         work.columns = frozenset(meta.columns)
         rows = meta.to_dict("records")
         names = [_own_name(row) for row in rows]
-        places, more = beside.of(names, first)
+        places, more = beside.of(rows, first)
         reasons = _faults(vectors)
         for number, told in enumerate(vector_digests(vectors, more)):
             place = Place(0, first + number, places[number], told, *reasons[number])
@@ -139,8 +139,12 @@ def _add(work: _Work, cells: Row, name: str | None, place: Place) -> None:
         _add_cell(work, field_row, place)
         return
     seen = work.seen.setdefault(base, [])
+    number = max(len(seen), 1)
+    # a name with a number may be the table's own
+    while field_row["field_id"] in work.fields:
+        number += 1
+        field_row["field_id"] = f"{base}~{number}"
     if seen:
-        field_row["field_id"] = f"{base}~{len(seen) + 1}"
         if place.digest in seen and place.reason is None:
             place = place._replace(reason=DUPLICATE, detail=f"the same numbers as in another row of {base}")
         elif explicit and place.reason is None:
@@ -235,43 +239,62 @@ def _label(work: _Work, row: Row) -> None:
     row["go_ids"] = list(dict.fromkeys(go_id for go_id in ids if go_id))
 
 
+def _name_beside(row: Row, by_field: bool) -> str | None:
+    """What a row calls itself beside another table: its field where both tables name fields, of which genes have many.
+
+    Args:
+        row: of a table.
+        by_field: whether both tables have the column field_id.
+    """
+    return (text(row.get("field_id") or "") if by_field else None) or _own_name(row)
+
+
 class _Probabilities:
     """Rows of the table of class probabilities, by the names that rows of vectors have, or by their order."""
 
     def __init__(self, name: str, source: Row) -> None:
         self.notes: list[str] = []
+        self._name, self._level = name, source["level"]
         self._row: dict[str, int] | None = None
+        self._names: list[str | None] | None = None
         self._values: np.ndarray | None = None
         if not source["probabilities"]:
             return
-        path = source["probabilities"]["table"]
-        table = open_vectors(path, None, None, source["columns"])
-        names: list[str | None] = []
+        self._path = source["probabilities"]["table"]
+        table = open_vectors(self._path, None, None, source["columns"])
+        self._rows: list[Row] = []
         parts = []
         for _, meta, values in table.blocks():
-            names += [_own_name(row) for row in meta.to_dict("records")]
+            self._rows += meta.to_dict("records")
             parts.append(values)
         self._values = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+    def _name_rows(self, by_field: bool) -> list[str | None]:
+        names = [_name_beside(row, by_field) for row in self._rows]
         twice = [each for each, count in Counter(names).items() if count > 1]
         if not twice:
             self._row = {each: row for row, each in enumerate(names) if each is not None}
-        elif source["level"] == "field":
+        elif self._level == "field":
             shown = ", ".join(str(each) for each in twice[:3])
             raise TableError(
-                f"sources.{name}.probabilities.table: {path} has {shown} more than once: nothing tells which row "
-                "belongs to which vector"
+                f"sources.{self._name}.probabilities.table: {self._path} has {shown} more than once: nothing tells "
+                "which row belongs to which vector; a column field_id in both tables would"
             )
-        self._names, self._path = names, path
+        return names
 
-    def of(self, names: list[str | None], first: int) -> tuple[list[int | None], np.ndarray | None]:
-        """Row of each name, None where there is none, and its probabilities (NaN there).
+    def of(self, rows_of_vectors: list[Row], first: int) -> tuple[list[int | None], np.ndarray | None]:
+        """Row of each vector, None where there is none, and its probabilities (NaN there).
 
         Args:
-            names: of rows of the table of vectors.
+            rows_of_vectors: rows of the table of vectors.
             first: number of the first of them in that table.
         """
         if self._values is None:
-            return [None] * len(names), None
+            return [None] * len(rows_of_vectors), None
+        by_field = all("field_id" in own[0] for own in (self._rows, rows_of_vectors) if own)
+        if self._names is None:
+            self._names = self._name_rows(by_field)
+        names = [_name_beside(row, by_field) for row in rows_of_vectors]
         if self._row is not None:
             rows = [self._row.get(each) if each is not None else None for each in names]
         else:

@@ -240,6 +240,8 @@ class AnnDataVectors:
         if not {"field_id", "genes", "ensembl_ids"} & set(self._meta):
             self._meta[NAME] = obs.index.astype(str).to_numpy()
         names = [str(name) for name in self._data.var_names] if where != "obsm" else []
+        if isinstance(self._matrix, pd.DataFrame):
+            names, self._matrix = [str(name) for name in self._matrix], self._matrix.to_numpy()
         self._keep = [place for place, name in enumerate(names) if features is None or re.search(features, name)]
         if names and not self._keep:
             raise TableError(f"{path}: no feature fits {features!r} (sources.*.features)")
@@ -296,6 +298,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 

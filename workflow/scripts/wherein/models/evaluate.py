@@ -208,7 +208,7 @@ def thresholds_for(scored: Scored, evaluation: Mapping[str, Any]) -> np.ndarray:
 
 
 def over_fields(scored: Scored, words: Vocabulary, evaluation: Mapping[str, Any], own: bool) -> Scored:
-    """The same by field: probabilities are the means over the field's units."""
+    """The same by field: probabilities are the means over the field's units, locations what is published of it."""
     if not len(scored.units):
         return scored
     places = scored.units.groupby(KEY, sort=False).indices
@@ -216,7 +216,11 @@ def over_fields(scored: Scored, words: Vocabulary, evaluation: Mapping[str, Any]
     units = scored.units.iloc[first].reset_index(drop=True)
     units["unit_id"] = units["field_id"] + "@" + units["version"]
     probabilities = np.stack([scored.probabilities[rows].mean(axis=0) for rows in places.values()])
-    fields = Scored(units, scored.truth[first], scored.labelled[first], probabilities, scored.thresholds[first])
+    truth, labelled = scored.truth[first], scored.labelled[first]
+    if "field_labels" in units:
+        # a curator's words on a single cell are not the field's
+        truth, labelled = indicator(units.assign(labels=units["field_labels"]), words, evaluation["controls"])
+    fields = Scored(units, truth, labelled, probabilities, scored.thresholds[first])
     return fields if own else fields._replace(thresholds=thresholds_for(fields, evaluation))
 
 

@@ -47,7 +47,8 @@ def with_words(units: pd.DataFrame, relabelled: Sequence[Sequence[str]]) -> tupl
         relabelled: cell_id, then its locations, for every such cell.
 
     Returns:
-        The units, and notes on how many words were followed and which name no cell of this model.
+        The units, `field_labels` what is published of their fields, and notes on how many words were followed and which
+        name no cell of this model. Without words, the units as they are.
     """
     words = {cell_id: list(locations) for cell_id, *locations in relabelled}
     if not words:
@@ -57,7 +58,7 @@ def with_words(units: pd.DataFrame, relabelled: Sequence[Sequence[str]]) -> tupl
     strangers = sorted(set(words) - set(units["unit_id"]))
     notes = [f"{int(hit.sum())} cells have the locations that a curator gave them"]
     notes += [f"a curator relabelled {cell_id}, which is not among the cells of this model" for cell_id in strangers]
-    return units.assign(labels=labels), notes
+    return units.assign(labels=labels, field_labels=units["labels"]), notes
 
 
 def indicator(units: pd.DataFrame, words: Vocabulary, controls: str) -> tuple[np.ndarray, np.ndarray]:
