@@ -508,7 +508,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 23
+    assert table["jobs"].sum() == 4 * 500 + 500 + 26
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

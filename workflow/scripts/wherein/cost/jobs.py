@@ -205,7 +205,8 @@ STAGES = (
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores plot_training plot_clusters attend compare break_down "
            "probe_leaks atlas evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets cluster "
-           "cell_trees cell_labels plot_single_cells", f"split train combine {EMBEDDED}",
+           "cell_trees cell_labels plot_single_cells neighbours audit_labels evaluate_audit",
+           f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""
