@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.analysis.audit import AUDIT
 from wherein.analysis.cell_labels import EXCLUSIVE_COLUMNS
 from wherein.analysis.cell_labels import SAMPLE_COLUMNS as LABEL_COLUMNS
 from wherein.analysis.compartments import CELL_COLUMNS
@@ -22,6 +23,7 @@ from wherein.analysis.enrichment import LIBRARIES
 from wherein.analysis.gene_sets import LOSSES
 from wherein.analysis.heterogeneous_samples import COLUMNS as SAMPLE_COLUMNS
 from wherein.analysis.moved import MOVED
+from wherein.analysis.neighbours import NEIGHBOURS, UNIT_NEIGHBOURS
 from wherein.analysis.prerank import COLUMNS as PRERANK
 from wherein.analysis.published_variation import COLUMNS as PUBLISHED_COLUMNS
 from wherein.analysis.variance_parts import COLUMNS as VARIANCE_COLUMNS
@@ -112,6 +114,12 @@ class FakeRun:
             "within_figures": "report/figures/{model}/within",
             "cell_tree_figures": "report/figures/{model}/cell_trees",
             "moved": "atlas/{model}/moved.tsv",
+            "nearest_proteins": "atlas/{model}/neighbours.parquet",
+            "nearest_units": "atlas/{model}/unit_neighbours.parquet",
+            "neighbour_summaries": "summaries/neighbours/{model}.json",
+            "audit": "biology/{model}/audit.tsv",
+            "audit_samples": "biology/{model}/audit_samples.tsv",
+            "audit_scores": "evaluation/{model}/audit.json",
             "scores": "evaluation/{model}/scores.json",
             "classes": "evaluation/{model}/classes.tsv",
             "predictions": "evaluation/{model}/predictions.parquet",
@@ -260,6 +268,7 @@ def empty_model(run: FakeRun, model: str) -> None:
         for name in names:
             head = pd.read_csv(run.path(f"{folder}/classic/{name}.tsv"), sep="\t").head(0)
             _tsv(run.path(f"{folder}/{model}/{name}.tsv"), head)
+    _neighbours(run, model, source.head(0))
     cells = pd.read_parquet(run.path("biology/classic/compartment_cells.parquet")).head(0)
     cells.to_parquet(run.path(f"biology/{model}/compartment_cells.parquet"))
     units = pd.DataFrame(columns=["unit_id", "field_id", "version", "fold"])
@@ -652,6 +661,7 @@ def _biology(run: FakeRun, model: str, level: str, units: pd.DataFrame, rng: np.
     ]
     Path(run.path(f"biology/{model}")).mkdir(parents=True)
     _gene_sets(run, model)
+    _neighbours(run, model, units)
     _tsv(run.path(f"biology/{model}/enrichment.tsv"), pd.DataFrame(terms, columns=columns))
     rows, by_field = [], []
     for (gene, line), group in units.groupby(["gene", "cell_line"]):
@@ -704,6 +714,43 @@ def _single_cells(run: FakeRun, model: str, level: str, units: pd.DataFrame) -> 
     ]
     cells = cells if level == "cell" else []
     pd.DataFrame(cells, columns=list(CELL_COLUMNS)).to_parquet(run.path(f"biology/{model}/compartment_cells.parquet"))
+
+
+def _neighbours(run: FakeRun, model: str, units: pd.DataFrame) -> None:
+    """Each protein's neighbours are the next ones by name; the label of the first is contradicted, and known wrong."""
+    first = units[~units["control"]].dropna(subset=["gene"]).drop_duplicates("gene").sort_values("gene")
+    names, ids = first["gene"].tolist(), first["unit_id"].tolist()
+    pairs = [(a, (a + step) % len(names), step) for a in range(len(names)) for step in range(1, min(4, len(names)))]
+    shared = {"same_reagent": False, "same_sample": None, "same_plate": True}
+    near = [
+        {"protein": names[a], "rank": rank, "neighbour": names[b], "cosine": 1 - rank / 10, "distance": rank / 3,
+         "same_label": rank == 1, **shared}
+        for a, b, rank in pairs
+    ]  # fmt: skip
+    write_table(run.path(f"atlas/{model}/neighbours.parquet"), pd.DataFrame(near), NEIGHBOURS)
+    near = [
+        {"protein": names[a], "unit_id": ids[a], "rank": rank, "neighbour": ids[b], "neighbour_protein": names[b],
+         "cosine": 0.5, "distance": 1.5, **shared}
+        for a, b, rank in pairs
+    ]  # fmt: skip
+    write_table(run.path(f"atlas/{model}/unit_neighbours.parquet"), pd.DataFrame(near), UNIT_NEIGHBOURS)
+    rows = [
+        {"rank": number + 1, "protein": name, "sample": f"{name}/<U2OS>", "cell_lines": "U2OS", "n_units": 3,
+         "annotated": "Cytosol" if number else "Nucleoli", "suggested": "Cytosol", "score": 0.0 if number else 0.7,
+         "finding": "fits" if number else "wrong", "support_annotated": 0.1, "support_suggested": 0.8,
+         "p": 1.0 if number else 0.001, "q": 1.0 if number else 0.01, "n_neighbours": 3,
+         "neighbours": ";".join(names[:3]), "similarities": "0.9;0.8;0.7", "neighbours_say": names[-1],
+         "same_plate": 0.5, "predicted": "Cytosol 0.90", "n_tests": len(names), "permutations": 999, "test": "dealt",
+         "universe": f"{len(names)} proteins", "correction": "Benjamini-Hochberg"}
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    for name in ("audit", "audit_samples"):
+        _tsv(run.path(f"biology/{model}/{name}.tsv"), pd.DataFrame(rows, columns=list(AUDIT)))
+    truth = {"n": len(names), "n_wrong": 1, "auc": 1.0, "precision": {"10": 0.1}, "most": {"10": 0.1}}
+    told = {"model": model, "proteins": {**truth, "found": 1, "false": 0} if names else None, "samples": None}
+    write_json(run.path(f"evaluation/{model}/audit.json"), told)
+    summary = {"stage": "neighbours", "item": model, "counts": {}, "notes": ["1% share a <plate>"]}
+    write_json(run.path(f"summaries/neighbours/{model}.json"), {**summary, "seconds": 1, "peak_mb": 1, "versions": {}})
 
 
 def _gene_sets(run: FakeRun, model: str) -> None:

@@ -201,7 +201,7 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
     os.utime(tmp_path / "results/catalog/fields.parquet")
     found = to_do(tmp_path)
     assert set(found) == {"samples", "evaluate", "evaluate_segmentation", "atlas", "enrich", "heterogeneity", "balance",
-                          "cluster", "cell_trees", "plot_clusters",
+                          "cluster", "cell_trees", "plot_clusters", "neighbours", "audit_labels", "evaluate_audit",
                           "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
                           "compare", "build_site", "prerank", "complexes", "plot_gene_sets", "cell_labels",
                           "plot_single_cells"}  # fmt: skip
@@ -508,7 +508,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 23
+    assert table["jobs"].sum() == 4 * 500 + 500 + 26
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

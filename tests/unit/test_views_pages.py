@@ -20,6 +20,7 @@ from wherein.views.gene_set_figures import plot_gene_sets, strongest
 from wherein.views.gene_sets_page import gene_set_pages
 from wherein.views.model import plot_model
 from wherein.views.model_pages import gallery, learns_reagents, sample_share
+from wherein.views.neighbours_page import typical
 from wherein.views.pages import duration, percent, share, thousands, volume
 from wherein.views.qc import draw_measures, measures_of, plot_qc, reasons_present, thresholds
 from wherein.views.releases import moves, news, release_data, summary_of_changes
@@ -647,3 +648,47 @@ def test_figures_of_groups_are_not_blank(run):
         for path in drawn:
             assert np.asarray(Image.open(path).convert("L")).std() > 3, path
     assert [path.name for path in (run.root / "report/figures/classic/cell_trees").glob("*.png")] == ["HGENE0.png"]
+
+
+def test_neighbours_and_their_cells_are_in_the_data(site):
+    near = data(site, "near-classic-000")
+    proteins = data(site, "proteins")["name"]
+    names = sorted(name for name in near)
+    own = near[names[0]]
+    assert [proteins[row[0]] for row in own["n"]] == names[1:4]
+    assert own["n"][0] == [proteins.index(names[1]), 0.9, 0.3333, [1, 0, None, 1]]
+    # typical cells, and the nearest to them, have pictures
+    assert own["unit"][1][0] == "cells"
+    assert all(row[1] is not None for row in own["u"])
+    # a model of fields shows its fields
+    fields = data(site, "near-gapnet-000")
+    assert {row[1][0] for each in fields.values() for row in each["u"] if row[1]} == {"fields"}
+    tiles = data(site, "tiles")
+    assert len(tiles["cells"]) == len(tiles["field"]) == len(proteins)
+    assert 1 <= len(tiles["cells"][proteins.index(names[0])]) <= 5
+    assert data(site, "near-empty-000") == {}
+    text = (site / "neighbours.html").read_text(encoding="utf-8")
+    assert "1% share a &lt;plate&gt;" in text
+
+
+def test_the_label_audit_says_what_was_tested_and_what_is_known(site):
+    told = data(site, "audit-classic")
+    proteins = data(site, "proteins")["name"]
+    assert told["audit"]["finding"][:2] == ["wrong", "fits"]
+    assert told["audit"]["total"] == len(told["audit"]["rank"])
+    assert [proteins[at] for at in told["audit"]["neighbours"][0]] == told["audit"]["protein"][:3]
+    # of what fits its label, not of what is contradicted
+    assert told["audit"]["protein"][0] not in [proteins[at] for at in told["typical"]["Cytosol"]]
+    text = (site / "audit.html").read_text(encoding="utf-8")
+    for part in ("1 of ", "Benjamini-Hochberg", "1 wrong", "were given wrong labels on purpose", "1 of the first 10",
+                 "No proteins could be judged"):  # fmt: skip
+        assert part in text, part
+
+
+def test_typical_proteins_have_one_location_where_any_does():
+    table = pd.DataFrame(
+        {"protein": list("ABCDE"), "annotated": ["X;Y", "X", "X", "Y", None],
+         "support_annotated": [0.9, 0.2, 0.5, 0.1, 0],
+         "finding": ["fits", "fits", "fits", "wrong", "no_label"]}
+    )  # fmt: skip
+    assert typical(table, {name: number for number, name in enumerate("ABCDE")}) == {"X": [2, 1, 0], "Y": [0]}

@@ -96,7 +96,7 @@ def test_library_never_imports_snakemake(path):
 
 def test_truth_is_read_by_the_evaluation_only():
     readers = {name for name, text in rules().items() if "truth" in re.split(r"^    output:", text, flags=re.M)[0]}
-    assert readers == {"evaluate", "attend", "evaluate_segmentation"}
+    assert readers == {"evaluate", "evaluate_audit", "attend", "evaluate_segmentation"}
 
 
 def test_simulated_fields_are_drawn_for_the_microscope_and_the_evaluation_only():

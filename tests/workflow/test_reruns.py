@@ -26,6 +26,7 @@ LATER = {
     *("atlas", "enrich", "heterogeneity", "cell_labels", "plot_model", "plot_single_cells", "build_site"),
     *("prerank", "complexes", "plot_gene_sets"),
     *("cluster", "cell_trees", "plot_clusters"),
+    *("neighbours", "audit_labels", "evaluate_audit"),
 }
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}
 COLUMNS = ["field_id", "genes", "ensembl_ids", "reagent", "cell_line", "labels", "pixel_size_um"]

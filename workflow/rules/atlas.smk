@@ -61,7 +61,7 @@ rule cluster:
         mem_mb=mb(6000),
         runtime=240,
     params:
-        settings=without(config["atlas"], "cell_trees"),
+        settings=without(config["atlas"], "neighbours", "audit", "find", "cell_trees"),
         biology=terms_settings(config),
         code=code_digest("cluster"),
     message:
@@ -93,10 +93,76 @@ rule cell_trees:
         mem_mb=mb(4000),
         runtime=60,
     params:
-        settings=without(config["atlas"], "groupings"),
+        settings=without(config["atlas"], "neighbours", "audit", "find", "groupings"),
         level=model_level,
         code=code_digest("cell_trees"),
     message:
         "Joining the cells of single proteins into trees by {wildcards.model}"
     script:
         "../scripts/cell_trees.py"
+
+
+rule neighbours:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        unit_map="results/atlas/{model}/map.npz",
+        fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+    output:
+        neighbours="results/atlas/{model}/neighbours.parquet",
+        unit_neighbours="results/atlas/{model}/unit_neighbours.parquet",
+        summary="results/summaries/neighbours/{model}.json",
+    log:
+        "logs/neighbours/{model}.log",
+    benchmark:
+        "results/benchmark/neighbours/{model}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(6000),
+        runtime=240,
+    params:
+        settings=neighbour_settings(config),
+        level=model_level,
+        code=code_digest("neighbours"),
+    message:
+        "Finding the nearest proteins and cells by {wildcards.model}"
+    script:
+        "../scripts/neighbours.py"
+
+
+rule audit_labels:
+    input:
+        proteins="results/atlas/{model}/proteins.h5ad",
+        fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        predictions="results/evaluation/{model}/predictions.parquet",
+    output:
+        by_protein="results/biology/{model}/audit.tsv",
+        by_sample="results/biology/{model}/audit_samples.tsv",
+        summary="results/summaries/audit_labels/{model}.json",
+    log:
+        "logs/audit_labels/{model}.log",
+    benchmark:
+        "results/benchmark/audit_labels/{model}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=audit_settings(config),
+        level=model_level,
+        code=code_digest("audit_labels"),
+    message:
+        "Asking whether labels are those of the neighbours by {wildcards.model}"
+    script:
+        "../scripts/audit_labels.py"

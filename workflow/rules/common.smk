@@ -40,6 +40,7 @@ from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_s
 from wherein.settings import (
     alignment_settings,
     atlas_settings,
+    audit_settings,
     biology_settings,
     catalog_settings,
     check_config,
@@ -61,6 +62,7 @@ from wherein.settings import (
     is_remote,
     left_out,
     models_of_source,
+    neighbour_settings,
     prerank_settings,
     release_files,
     roles_of_source,
@@ -827,6 +829,9 @@ def run_summaries(wildcards):
                 "heterogeneity",
                 "cell_labels",
                 "cell_trees",
+                "neighbours",
+                "audit_labels",
+                "evaluate_audit",
             )
             for model in models
         ]

@@ -121,6 +121,35 @@ rule probe_leaks:
         "../scripts/probe_leaks.py"
 
 
+rule evaluate_audit:
+    input:
+        by_protein="results/biology/{model}/audit.tsv",
+        by_sample="results/biology/{model}/audit_samples.tsv",
+        fields="results/catalog/fields.parquet",
+        truth=truth_of_model,
+    output:
+        scores="results/evaluation/{model}/audit.json",
+        summary="results/summaries/evaluate_audit/{model}.json",
+    log:
+        "logs/evaluate/audit/{model}.log",
+    benchmark:
+        "results/benchmark/evaluate/audit/{model}.tsv"
+    wildcard_constraints:
+        model=every_model,
+    conda:
+        "../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(1000),
+        runtime=30,
+    params:
+        code=code_digest("evaluate_audit"),
+    message:
+        "Counting the wrong labels that the audit of {wildcards.model} finds"
+    script:
+        "../scripts/evaluate_audit.py"
+
+
 rule attend:
     input:
         weights="results/models/{model}/weights.pt",

@@ -530,7 +530,7 @@ APART_FROM_CELLS = (
 ALIGNMENT = ("align_models", "alignment", "alignment_window")
 """Keys of the section `atlas` that only aligned maps depend on."""
 
-GROUPINGS = ("groupings", "cell_trees")
+GROUPINGS = ("groupings", "cell_trees", "neighbours", "audit", "find")
 """Keys of the section `atlas` that the atlas itself does not read."""
 
 
@@ -543,6 +543,18 @@ def alignment_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What aligned maps depend on of the section `atlas`."""
     keys = (*ALIGNMENT[1:], "umap", "umap_engine", "exact_neighbours", "components", "seed")
     return {key: config["atlas"][key] for key in keys}
+
+
+def neighbour_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What nearest proteins and units depend on of the section `atlas`."""
+    own = config["atlas"]
+    return own["neighbours"] | {key: own[key] for key in ("vocabulary", "points", "seed")}
+
+
+def audit_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What the label audit depends on of the section `atlas`."""
+    own = config["atlas"]
+    return own["audit"] | {key: own[key] for key in ("vocabulary", "clip", "seed")}
 
 
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -163,6 +163,12 @@ STAGES = (
            "atlas fetch_gene_sets"),
     _stage("cell_trees", "model", ["results/atlas/{model}/cell_trees.parquet"],
            f"catalog crop samples {EMBEDDED} heterogeneity"),
+    _stage("neighbours", "model", ["results/atlas/{model}/neighbours.parquet",
+           "results/atlas/{model}/unit_neighbours.parquet"], f"catalog qc crop samples {EMBEDDED} atlas"),
+    _stage("audit_labels", "model", ["results/biology/{model}/audit.tsv", "results/biology/{model}/audit_samples.tsv"],
+           f"catalog qc crop samples {EMBEDDED} atlas evaluate"),
+    _stage("evaluate_audit", "model", ["results/evaluation/{model}/audit.json"], "catalog audit_labels simulate",
+           benchmark="results/benchmark/evaluate/audit/{model}.tsv"),
     _stage("plot_clusters", "model", [f"{FIGURES}/{{model}}/{name}" for name in ("spectrum.png", "stability.png",
            "within", "cell_trees")], "atlas cluster cell_trees crop", summary="",
            benchmark="results/benchmark/report/plot_clusters/{model}.tsv"),
@@ -199,7 +205,8 @@ STAGES = (
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores plot_training plot_clusters attend compare break_down "
            "probe_leaks atlas evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets cluster "
-           "cell_trees cell_labels plot_single_cells", f"split train combine {EMBEDDED}",
+           "cell_trees cell_labels plot_single_cells neighbours audit_labels evaluate_audit",
+           f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
 """Rules in the order of the workflow, without the catalog and what it reads: both are done when this is asked."""

@@ -37,6 +37,9 @@ STAGE_NAMES = {
     "cluster": "groups of proteins",
     "cell_trees": "trees of cells",
     "cell_labels": "labels of single cells",
+    "neighbours": "nearest proteins and cells",
+    "audit_labels": "label audit",
+    "evaluate_audit": "known mistakes in the label audit",
 }
 """How pages call stages whose own name says too little."""
 

@@ -23,6 +23,7 @@ from wherein.views.field_pictures import choose_fields, draw_fields
 from wherein.views.gene_sets_page import gene_set_pages
 from wherein.views.methods import METHODS
 from wherein.views.model_pages import chance, comparison, model_pages, span
+from wherein.views.neighbours_page import neighbour_pages, pictured
 from wherein.views.pages import STAGE_NAMES, TEMPLATES, UNKNOWN_HERE, duration, environment, share, thousands
 from wherein.views.releases import CHANGES, summary_of_changes
 from wherein.views.scores import best_terms, leading_terms
@@ -51,6 +52,8 @@ PAGES = (
     ("clusters.html", "Clusters"),
     ("gene_sets.html", "Gene sets"),
     ("complexes.html", "Complexes"),
+    ("neighbours.html", "Neighbours"),
+    ("audit.html", "Label audit"),
     ("heterogeneity.html", "Heterogeneity"),
     ("releases.html", "What changed"),
     ("about.html", "About"),
@@ -94,12 +97,14 @@ def build_site(
         run = read_run(inputs, models)
         with atomic_path(site) as partial:
             partial.mkdir()
-            shown = choose_cells(run.ledger, _wanted(run), settings["cells_per_protein"])
+            shown = choose_cells(run.ledger, [*_wanted(run), *pictured(inputs)], settings["cells_per_protein"])
             cells = draw_cells(shown, CropImages(paths_of(inputs, "crops")), partial / "sheets", settings)
             chosen = choose_fields(run.judged[run.judged["pixels"].astype(bool)], settings["field_pictures"])
             images = FieldImages(paths_of(inputs, "files"), inputs.get("listed"))
             fields, heights = draw_fields(chosen, images, partial / "sheets", settings)
-            proteins = write_data(partial / "data", run, shown, Pictures(cells, fields, heights), settings)
+            pictures = Pictures(cells, fields, heights)
+            proteins = write_data(partial / "data", run, shown, pictures, settings)
+            near = neighbour_pages(partial / "data", inputs, run, pictures, settings["max_q"])
             outlines = _segmentation(partial, run, inputs, images, settings)
             own_pages = model_pages(inputs, run.models, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
@@ -109,7 +114,7 @@ def build_site(
             write_tsv(partial / "licences.tsv", pd.DataFrame(credits_, columns=Credit._fields), Credit._fields)
             content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
             content["gene_sets"] = gene_set_pages(inputs, settings["max_q"])
-            content["groupings"] = groupings
+            content["groupings"], content["neighbours"] = groupings, near
             pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
