@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 import tifffile
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from wherein.analysis.abundance import PROTEINS as ABUNDANCE
 from wherein.analysis.audit import AUDIT
 from wherein.analysis.cell_labels import EXCLUSIVE_COLUMNS
 from wherein.analysis.cell_labels import SAMPLE_COLUMNS as LABEL_COLUMNS
 from wherein.analysis.compartments import CELL_COLUMNS
 from wherein.analysis.compartments import COLUMNS as COMPARTMENT_COLUMNS
 from wherein.analysis.complexes import COMPLEXES, CURVE, HISTOGRAM, NEAREST, TESTS
+from wherein.analysis.contrast import CLASS_COLUMNS, PROTEIN_COLUMNS, REPLICATE_COLUMNS
+from wherein.analysis.controls import LIMIT_COLUMNS
 from wherein.analysis.enrichment import LIBRARIES
 from wherein.analysis.gene_sets import LOSSES
 from wherein.analysis.heterogeneous_samples import COLUMNS as SAMPLE_COLUMNS
@@ -166,6 +169,14 @@ class FakeRun:
             "models_table": self.path("report/models.tsv"),
             "models_pairs": self.path("report/models_pairs.tsv"),
             "models_tests": self.path("report/models_tests.tsv"),
+            "abundance": self.path("biology/abundance.parquet"),
+            "abundance_background": self.path("biology/abundance_background.tsv"),
+            **{
+                f"contrast_{name}": sorted(
+                    str(path) for path in (self.root / "biology").rglob(f"contrasts/*/{name}.tsv")
+                )
+                for name in ("proteins", "classes", "replicates")
+            },
             **{
                 name: [self.path(pattern.format(model=model)) for model in self.models]
                 for name, pattern in per_model.items()
@@ -702,6 +713,9 @@ def _single_cells(run: FakeRun, model: str, level: str, units: pd.DataFrame) -> 
     ):
         table = pd.DataFrame(rows, columns=list(columns))
         _tsv(run.path(f"biology/{model}/{name}.tsv"), table if level == "cell" else table.head(0))
+    if level == "cell":
+        write_contrast(run, model, units)
+        write_abundance(run, sorted(set(units["gene"])))
     parts = [(None, name, 1.0, 0.2, 0.1, 0.3, 4, 90, None) for name in ("protein", "cell_line", "field", "cell")]
     _tsv(run.path(f"biology/{model}/variance.tsv"), pd.DataFrame(parts, columns=list(VARIANCE_COLUMNS)))
     told = [("z", "variation_spatial", 4, 9, 0.8, 0.6, 1.0, 0.02, 0.04)]
@@ -751,6 +765,58 @@ def _neighbours(run: FakeRun, model: str, units: pd.DataFrame) -> None:
     write_json(run.path(f"evaluation/{model}/audit.json"), told)
     summary = {"stage": "neighbours", "item": model, "counts": {}, "notes": ["1% share a <plate>"]}
     write_json(run.path(f"summaries/neighbours/{model}.json"), {**summary, "seconds": 1, "peak_mb": 1, "versions": {}})
+
+
+def write_abundance(run: FakeRun, genes: list[str]) -> None:
+    """Every second protein brighter than controls, the last one without controls."""
+    rows = [
+        {"protein": gene, "source": "human", "cell_line": "U-2 OS", "n_cells": 9, "n_fields": 2, "n_samples": 2,
+         "background_from": "plate", "mean": 150.0, "signal": 50.0 + number, "signal_low": 40.0, "signal_high": 70.0,
+         "relative": 0.01 * number, "integrated": 1e5, "share_above": 0.5, "cells_in_saturated_fields": 0,
+         "log2_over_controls": 1.0, "t": 3.0, "df": 4.0, "p": 0.01, "q": 0.02, "n_tests": len(genes), "n_controls": 5,
+         "controls_of": "plate", "detected": number % 2 == 0}
+        for number, gene in enumerate(genes)
+    ]  # fmt: skip
+    rows[-1] |= {"background_from": "none", "p": None, "q": None, "detected": None, "reason": "no_controls"}
+    write_table(run.path("biology/abundance.parquet"), pd.DataFrame(rows), ABUNDANCE)
+    limits = [("human", "P1", "plate", 5, 150, 100.0, 9.0, 130.0, 150, 3, 0.02), ("yeast", None, "none", 0, 0)]
+    table = pd.DataFrame([[*row, *[None] * (len(LIMIT_COLUMNS) - len(row))] for row in limits], columns=LIMIT_COLUMNS)
+    write_tsv(run.path("biology/abundance_background.tsv"), table, LIMIT_COLUMNS)
+
+
+def write_contrast(run: FakeRun, model: str, units: pd.DataFrame, name: str = "drug") -> None:
+    """A contrast in which the first protein moved and the last has too few replicates."""
+    rows, classes = [], []
+    for number, (gene, own) in enumerate(units.groupby("gene")):
+        ids = own["unit_id"].tolist()
+        rows.append(
+            {"protein": gene, "cell_line": "U-2 OS", "n_a": 3, "n_b": 2, "distance": 2.0, "shift": 9.0 - number,
+             "statistic": 5.0, "p": 0.001 * (number + 1), "q": 0.01 * (number + 1), "p_moderated": 0.01, "n_tests": 8,
+             "moved": number == 0, "from_class": "Cytosol", "to_class": "Nucleoli", "from_change": -0.4,
+             "to_change": 0.6, "log2_ratio": 0.5 - number / 4, "p_abundance": 0.2, "q_abundance": 0.5,
+             "cells_a": ";".join(ids[:2]), "cells_b": ";".join(ids[-2:])}
+        )  # fmt: skip
+        classes.append({"protein": gene, "cell_line": "U-2 OS", "class": "Nucleoli", "share_a": 0.1, "share_b": 0.7,
+                        "change": 0.6, "t": 4.0, "p": 0.01, "q": 0.04, "n_tests": 9})  # fmt: skip
+    last = {key: rows[-1][key] for key in ("protein", "cell_line", "n_a", "cells_a")}
+    rows[-1] = last | {"n_b": 1, "moved": False, "reason": "few_replicates"}
+    folder = f"biology/{model}/contrasts/{name}"
+    write_tsv(run.path(f"{folder}/proteins.tsv"), pd.DataFrame(rows), PROTEIN_COLUMNS)
+    write_tsv(run.path(f"{folder}/classes.tsv"), pd.DataFrame(classes), CLASS_COLUMNS)
+    write_tsv(run.path(f"{folder}/replicates.tsv"), pd.DataFrame({"replicate": ["r1", "r2"]}), REPLICATE_COLUMNS)
+    told = {"a": {"condition": None}, "b": {"condition": ["drug"]}, "notes": ["all proteins share a shift of 1"]}
+    write_json(
+        run.path(f"summaries/contrast/{model}/{name}.json"),
+        {
+            "stage": "contrast",
+            "item": f"{model}/{name}",
+            "counts": {},
+            "seconds": 1,
+            "peak_mb": 1,
+            "versions": {},
+            **told,
+        },
+    )
 
 
 def _gene_sets(run: FakeRun, model: str) -> None:

@@ -27,6 +27,7 @@ def label(run, folder, probabilities, **over):
         samples=folder / "samples.parquet",
         predictions=folder / "predictions.parquet",
         settings=settings("biology", **over),
+        limits=folder / "negative.tsv",
         labels=folder / "cell_labels.tsv",
         exclusive=folder / "exclusive.tsv",
         summary=folder / "labels.json",
@@ -132,3 +133,32 @@ def test_false_calls_are_few_where_every_cell_is_alike():
         counts = np.bincount(kinds, minlength=4)
         p.append(exclusive_p(Call(counts[:2], int(counts[2]), 25), [0, 1], rates))
     assert np.mean(np.array(p) <= 0.05) <= 0.06
+
+
+def test_controls_set_what_is_negative(tmp_path):
+    run = Run(tmp_path)
+    told = []
+    rng = np.random.default_rng(2)
+    for number in range(4):
+        run.add(None, np.zeros((30, 2)), control=True, labels=[], sample=f"c{number}")
+        told += [[value, 0.1, 0.1] for value in rng.uniform(0.3, 0.6, 30)]
+    run.add("A", np.zeros((6, 2)), labels=["Nucleoplasm"])
+    told += [[0.9, 0.1, 0.1]] * 4 + [[0.55, 0.1, 0.1]] * 2
+    run.add("B", np.zeros((6, 2)), labels=["Nucleoplasm"], source="b")
+    told += [[0.55, 0.1, 0.1]] * 6
+    rows, _, summary = label(run, tmp_path, told, min_cells=5)
+    rows = rows.set_index("gene")
+    limits = pd.read_csv(tmp_path / "negative.tsv", sep="\t").set_index("source")
+    assert limits.loc["a", "limit"] == pytest.approx(np.percentile([row[0] for row in told[:120]], 99), abs=1e-6)
+    assert limits.loc["a", "basis"] == "source"
+    assert limits.loc["b", "basis"] == "none"
+    # above 1/2, but no more certain than cells without any signal
+    assert rows.loc["A", "label_sets"] == "Nucleoplasm 4 | Negative 2"
+    assert rows.loc["B", "label_sets"] == "Nucleoplasm 6"
+    assert summary["negative"] == {"cells": 12, "below_limit": 2}
+    assert limits.loc["a", "held_out_cells"] == 120
+    assert 0 < limits.loc["a", "held_out_share"] < 0.06
+    assert any("of controls" in note and "%" in note for note in summary["notes"])
+    off, _, summary = label(run, tmp_path, told, min_cells=5, negative={"percentile": None})
+    assert off.set_index("gene").loc["A", "label_sets"] == "Nucleoplasm 6"
+    assert any("percentile is null" in note for note in summary["notes"])

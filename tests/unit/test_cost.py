@@ -43,7 +43,7 @@ def finish(root: Path, plan: Plan = PLAN) -> None:
     names = {
         "shard": [shard.name for shard in plan.shards], "model": list(plan.works_on), "weights": ["published"],
         "gene_sets": list(plan.gene_sets), "segmenter": ["own"], "method": ["log-mce", "unet"], "grid": ["256px"],
-        "made_sets": list(plan.made_sets),
+        "made_sets": list(plan.made_sets), "contrast": list(plan.contrasts),
     }  # fmt: skip
     for number, stage in enumerate(STAGES, 1):
         for pattern in stage.outputs:
@@ -204,7 +204,18 @@ def test_another_catalog_brings_back_what_reads_labels(tmp_path):
                           "cluster", "cell_trees", "plot_clusters", "neighbours", "audit_labels", "evaluate_audit",
                           "plot_qc", "plot_segmentation", "plot_model", "break_down", "probe_leaks", "plot_scores",
                           "compare", "build_site", "prerank", "complexes", "plot_gene_sets", "cell_labels",
-                          "plot_single_cells"}  # fmt: skip
+                          "plot_single_cells", "abundance"}  # fmt: skip
+
+
+def test_each_model_is_asked_for_each_contrast(tmp_path):
+    plan = PLAN._replace(contrasts=["drug", "heat"])
+    jobs = [job for job in all_jobs(plan, str(tmp_path)) if job.stage == "contrast"]
+    assert [job.model for job in jobs] == ["classic", "classic", "net", "net"]
+    finish(tmp_path, plan)
+    assert to_do(tmp_path, plan) == {}
+    (tmp_path / "results/biology/net/contrasts/heat/proteins.tsv").unlink()
+    os.utime(tmp_path / "results/biology/abundance_samples.parquet")
+    assert to_do(tmp_path, plan)["contrast"] == 4
 
 
 def test_new_shards_leave_the_old_ones_done(tmp_path):
@@ -476,7 +487,7 @@ def priced(folder: Path, config: dict) -> tuple[pd.DataFrame, str]:
         "works_on": {name: [own for own in config["sources"] if name in models_of_source(config, own)]
                      for name in config["models"]},
         "gpu_models": ["net"], "weights": {}, "gene_sets": [], "networks": {}, "judged": {}, "gpu_methods": [],
-        "learned": {}, "ensembles": {}, "made_sets": [],
+        "learned": {}, "ensembles": {}, "made_sets": [], "contrasts": [],
         "crop": {name: for_source(config, "crop", name) for name in config["sources"]},
     }  # fmt: skip
     catalog = "results/catalog"
@@ -508,7 +519,7 @@ def test_the_cost_of_100000_fields_takes_seconds(tmp_path, monkeypatch):
     start = time.process_time()
     table, _ = priced(tmp_path, config)
     assert time.process_time() - start < 30
-    assert table["jobs"].sum() == 4 * 500 + 500 + 26
+    assert table["jobs"].sum() == 4 * 500 + 500 + 27
 
 
 def test_a_catalog_without_fields_costs_nothing(tmp_path, monkeypatch):

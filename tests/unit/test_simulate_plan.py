@@ -294,3 +294,27 @@ def test_seed_of_depends_on_every_part():
 def test_the_catalog_needs_no_drawing_code():
     closure = {path.name for path in import_closure(SCRIPTS / "wherein" / "simulate" / "plan.py")}
     assert closure == {"plan.py", "proteins.py", "spec.py", "channels.py", "digest.py", "__init__.py"}
+
+
+def test_conditions_move_a_share_of_the_proteins_and_nothing_else():
+    words = {"mode": "yeast", "proteins": 40, "fields_per_protein": 1, "faults": 0, "controls": 3, "mislabelled": 0.0}
+    plan = plan_source("demo", source(**words, conditions=["none", "heat"], relocated=0.25, replicates=2))
+    fields = plan.fields[~plan.fields["control"]]
+    assert len(fields) == len(plan_source("demo", source(**words)).fields[lambda rows: ~rows["control"]]) * 4
+    assert plan.fields["field_id"].is_unique
+    assert plan.fields.loc[plan.fields["control"], "condition"].isna().all()
+    assert fields.groupby(["reagent", "condition"])["well"].nunique().max() == 2
+    moved = set()
+    for (gene, condition), own in fields.groupby([fields["genes"].str[0], "condition"]):
+        places = {plan.specs[name].protein_locations for name in own["field_id"]}
+        assert len(places) == 1
+        base = fields[(fields["genes"].str[0] == gene) & (fields["condition"] == "none")]
+        before = plan.specs[base["field_id"].iloc[0]].protein_locations
+        assert len({tuple(labels) for labels in own["labels"]} | {tuple(labels) for labels in base["labels"]}) == 1
+        gone = places != {before}
+        assert all(plan.specs[name].mislabelled == gone for name in own["field_id"])
+        if gone:
+            assert condition == "heat"
+            assert not set(next(iter(places))) & set(before)
+            moved.add(gene)
+    assert len(moved) == 10

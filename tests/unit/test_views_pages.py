@@ -692,3 +692,42 @@ def test_typical_proteins_have_one_location_where_any_does():
          "finding": ["fits", "fits", "fits", "wrong", "no_label"]}
     )  # fmt: skip
     assert typical(table, {name: number for number, name in enumerate("ABCDE")}) == {"X": [2, 1, 0], "Y": [0]}
+
+
+def test_contrasts_show_cells_of_both_sides_and_why_there_is_no_p(site):
+    page = (site / "contrasts.html").read_text(encoding="utf-8")
+    assert "condition none" in page
+    assert "1 too few replicates on a side" in page
+    assert "All proteins share a shift of 1." in page
+    told = data(site, "contrast-classic-drug")["proteins"]
+    assert told["moved"].count(True) == 1
+    assert told["reason"][-1] == "too few replicates on a side"
+    assert any(told["a"])
+    assert any(told["b"])
+    picture = np.asarray(Image.open(site / "figures" / "classic" / "contrast-drug.png").convert("L"))
+    assert (picture < 250).mean() > 0.002
+    assert "biology.contrasts" in rendered_without()
+
+
+def rendered_without() -> str:
+    from wherein.views.pages import environment
+
+    return (
+        environment()
+        .get_template("contrasts.html")
+        .render(contrasts=[], title="Contrasts", here="contrasts.html", pages=PAGES, version="0", sources=[])
+    )
+
+
+def test_abundance_tells_background_and_detection(site):
+    page = (site / "abundance.html").read_text(encoding="utf-8")
+    assert "3 of 150 (2.0 %)" in page
+    assert "none: intensities as measured" in page
+    assert "Simulated (human)" in page
+    told = data(site, "abundance")
+    assert told["reason"][-1] == "its source has no controls"
+    assert None in told["detected"]
+    protein = data(site, "protein-000")
+    assert any(own["abundance"] for own in protein.values())
+    picture = np.asarray(Image.open(site / "figures" / "abundance.png").convert("L"))
+    assert (picture < 250).mean() > 0.002

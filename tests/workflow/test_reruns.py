@@ -25,7 +25,7 @@ LATER = {
     *("evaluate", "break_down", "probe_leaks", "attend", "plot_scores", "plot_training", "compare"),
     *("atlas", "enrich", "heterogeneity", "cell_labels", "plot_model", "plot_single_cells", "build_site"),
     *("prerank", "complexes", "plot_gene_sets"),
-    *("cluster", "cell_trees", "plot_clusters"),
+    *("cluster", "cell_trees", "plot_clusters", "abundance"),
     *("neighbours", "audit_labels", "evaluate_audit"),
 }
 OVER_ALL = LATER | {"samples", "split", "balance", "plot_qc", "plot_segmentation"}

@@ -189,6 +189,7 @@ rule cell_labels:
         samples="results/samples/samples.parquet",
         predictions="results/evaluation/{model}/predictions.parquet",
     output:
+        limits="results/biology/{model}/negative.tsv",
         labels="results/biology/{model}/cell_labels.tsv",
         exclusive="results/biology/{model}/exclusive.tsv",
         summary="results/summaries/cell_labels/{model}.json",
@@ -203,9 +204,75 @@ rule cell_labels:
         mem_mb=mb(2000),
         runtime=60,
     params:
-        settings=biology_settings(config),
+        settings=cell_label_settings(config),
         code=code_digest("cell_labels"),
     message:
         "Comparing the labels of single cells with those of their images by {wildcards.model}"
     script:
         "../scripts/cell_labels.py"
+
+
+rule abundance:
+    input:
+        fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+    output:
+        proteins="results/biology/abundance.parquet",
+        preparations="results/biology/abundance_samples.parquet",
+        background="results/biology/abundance_background.tsv",
+        summary="results/summaries/abundance/run.json",
+    log:
+        "logs/abundance/run.log",
+    benchmark:
+        "results/benchmark/abundance/run.tsv"
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(2000),
+        runtime=30,
+    params:
+        settings=abundance_settings(config),
+        code=code_digest("abundance"),
+    message:
+        "Measuring how much of each protein there is"
+    script:
+        "../scripts/abundance.py"
+
+
+rule contrast:
+    input:
+        fields="results/catalog/fields.parquet",
+        qc=per_shard("results/qc/{shard}.parquet"),
+        cells=per_shard("results/cells/{shard}.parquet"),
+        samples="results/samples/samples.parquet",
+        embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
+        predictions="results/evaluation/{model}/predictions.parquet",
+        abundance="results/biology/abundance_samples.parquet",
+    output:
+        proteins="results/biology/{model}/contrasts/{contrast}/proteins.tsv",
+        classes="results/biology/{model}/contrasts/{contrast}/classes.tsv",
+        replicates="results/biology/{model}/contrasts/{contrast}/replicates.tsv",
+        summary="results/summaries/contrast/{model}/{contrast}.json",
+    log:
+        "logs/contrast/{model}/{contrast}.log",
+    benchmark:
+        "results/benchmark/contrast/{model}/{contrast}.tsv"
+    wildcard_constraints:
+        contrast=either([contrast["name"] for contrast in config["biology"]["contrasts"]]),
+    conda:
+        "../envs/biology.yaml"
+    threads: 1
+    resources:
+        mem_mb=mb(4000),
+        runtime=120,
+    params:
+        settings=settings_of_contrast,
+        level=model_level,
+        code=code_digest("contrast"),
+    message:
+        "Comparing {wildcards.contrast} protein by protein by {wildcards.model}"
+    script:
+        "../scripts/contrast.py"

@@ -38,16 +38,19 @@ from wherein.models.weights import read_weights
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
 from wherein.settings import (
+    abundance_settings,
     alignment_settings,
     atlas_settings,
     audit_settings,
     biology_settings,
+    cell_label_settings,
     catalog_settings,
     check_config,
     check_files,
     check_reagents,
     check_tables,
     complexes_settings,
+    contrast_settings,
     credited_sets,
     enrichment_settings,
     fetched_keys,
@@ -768,6 +771,22 @@ def evaluated(pattern):
     return paths
 
 
+def contrasted(pattern):
+    """An input: `pattern` for every model that has a shard to work on and each contrast."""
+
+    def paths(wildcards):
+        names = [contrast["name"] for contrast in config["biology"]["contrasts"]]
+        models = [model for model in config["models"] if shards(model)]
+        return [pattern.format(model=model, contrast=name) for model in models for name in names]
+
+    return paths
+
+
+def settings_of_contrast(wildcards):
+    """A parameter: the sides of the job's contrast, and how they are compared."""
+    return contrast_settings(config, wildcards.contrast)
+
+
 def learned_here(pattern):
     """An input: `pattern` for every model that is trained here and has a shard to work on."""
 
@@ -836,6 +855,8 @@ def run_summaries(wildcards):
             for model in models
         ]
         + [f"results/summaries/{stage}/{model}.json" for stage in ("prerank", "complexes") for model in models]
+        + ["results/summaries/abundance/run.json"]
+        + contrasted("results/summaries/contrast/{model}/{contrast}.json")(wildcards)
         + [
             f"results/summaries/make_gene_sets/{name}.json"
             for name, source in config["biology"]["gene_sets"].items()
@@ -878,6 +899,7 @@ def what_the_run_is(wildcards):
             for source, named in outlined.items()
             if has_truth(config["sources"][source])
         },
+        "contrasts": [contrast["name"] for contrast in config["biology"]["contrasts"]],
         "learned": {
             model: None if config["models"][model]["level"] == "cell" else grid_of(config["models"][model]).name
             for model in working

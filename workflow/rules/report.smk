@@ -587,6 +587,13 @@ rule build_site:
         cell_labels=evaluated("results/biology/{model}/cell_labels.tsv"),
         exclusive=evaluated("results/biology/{model}/exclusive.tsv"),
         compartments=evaluated("results/biology/{model}/compartments.tsv"),
+        negative=evaluated("results/biology/{model}/negative.tsv"),
+        abundance="results/biology/abundance.parquet",
+        abundance_samples="results/biology/abundance_samples.parquet",
+        abundance_background="results/biology/abundance_background.tsv",
+        contrast_proteins=contrasted("results/biology/{model}/contrasts/{contrast}/proteins.tsv"),
+        contrast_classes=contrasted("results/biology/{model}/contrasts/{contrast}/classes.tsv"),
+        contrast_replicates=contrasted("results/biology/{model}/contrasts/{contrast}/replicates.tsv"),
         single_cells=evaluated("results/report/figures/{model}/single_cells.png"),
     output:
         site=report(

@@ -14,6 +14,7 @@ if __name__ == "__main__":
         samples=snakemake.input.samples,
         predictions=snakemake.input.predictions,
         settings=snakemake.params.settings,
+        limits=snakemake.output.limits,
         labels=snakemake.output.labels,
         exclusive=snakemake.output.exclusive,
         summary=snakemake.output.summary,

@@ -80,6 +80,7 @@ def check_config(config: dict[str, Any]) -> None:
         for source in config["sources"]:
             check_roles(config, name, source)
     check_exports(config)
+    check_contrasts(config)
     unknown = [name for name in config["atlas"]["align_models"] or () if name not in config["models"]]
     if unknown:
         raise ConfigError(
@@ -522,7 +523,8 @@ ENRICHMENT_KEYS = (
 
 APART_FROM_CELLS = (
     *("gene_sets", "gene_set_server", "min_set_size", "max_set_size", "min_cluster_size", "identifiers", "genome"),
-    *("permutations", "trim", "trim_by", "prerank", "complexes", "set_pairs"),
+    *("permutations", "trim", "trim_by", "prerank", "complexes", "set_pairs", "negative", "replicate", "abundance"),
+    *("contrasts", "contrast"),
 )
 """Keys of the section `biology` on which nothing depends that compares cells."""
 
@@ -560,6 +562,34 @@ def audit_settings(config: dict[str, Any]) -> dict[str, Any]:
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The section `biology` as the stages that compare cells read it: without what is asked of gene sets."""
     return {key: value for key, value in config["biology"].items() if key not in APART_FROM_CELLS}
+
+
+def cell_label_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The section `biology` as the labels of single cells read it."""
+    own = config["biology"]
+    return biology_settings(config) | {key: own[key] for key in ("negative", "replicate")}
+
+
+def abundance_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What abundance reads of the section `biology`."""
+    return config["biology"]["abundance"] | {"replicate": config["biology"]["replicate"]}
+
+
+def contrast_settings(config: dict[str, Any], contrast: str) -> dict[str, Any]:
+    """What a contrast reads of the sections `biology` and `atlas`, and its sides."""
+    own = config["biology"]
+    sides = next(each for each in own["contrasts"] if each["name"] == contrast)
+    chosen = {key: own[key] for key in ("replicate", "examples", "seed")}
+    scaled = {key: config["atlas"][key] for key in ("scale", "clip", "scale_units")}
+    return own["contrast"] | chosen | scaled | {side: sides[side] for side in "ab"}
+
+
+def check_contrasts(config: dict[str, Any]) -> None:
+    """Stop the run if two contrasts have one name."""
+    names = [each["name"] for each in config["biology"]["contrasts"]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"biology.contrasts: {', '.join(twice)} is there twice; give each contrast a name of its own")
 
 
 def enrichment_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import FIELD_COLUMNS, protein_name
+from wherein.analysis.controls import LIMIT_COLUMNS
 from wherein.analysis.exclusive import Call, Rates, estimate_rates, exclusive_p
+from wherein.analysis.negative import largest, limit_note, location_limits
 from wherein.analysis.tested import write_tested
 from wherein.crops.samples import in_small_sample
 from wherein.labels import NEGATIVE, vocabulary
@@ -41,6 +43,7 @@ def label_cells(
     samples: str | Path,
     predictions: str | Path,
     settings: dict[str, Any],
+    limits: str | Path,
     labels: str | Path,
     exclusive: str | Path,
     summary: str | Path,
@@ -54,6 +57,7 @@ def label_cells(
         samples: results/samples/samples.parquet.
         predictions: results/evaluation/{model}/predictions.parquet.
         settings: section `biology` of the configuration.
+        limits: results/biology/{model}/negative.tsv, written.
         labels: results/biology/{model}/cell_labels.tsv, written.
         exclusive: results/biology/{model}/exclusive.tsv, written.
         summary: results/summaries/cell_labels/{model}.json, written.
@@ -63,6 +67,15 @@ def label_cells(
         units = read_labelled(table, classes, fields, cells, samples, predictions, told)
         values = units[classes].to_numpy(np.float32)
         seen = told_classes(values, settings["cell_label_rule"])
+        set_by_controls, told_limits = location_limits(table, classes, fields, cells, settings)
+        write_tsv(limits, told_limits, LIMIT_COLUMNS)
+        if classes and len(units):
+            places = [name for name in classes if name != NEGATIVE]
+            limit = units["unit_id"].map(set_by_controls).fillna(-1.0).to_numpy(float)
+            empty = largest(units, places) <= limit
+            seen &= ~empty[:, None]
+            told.notes.append(limit_note(told_limits, settings["negative"]["percentile"]))
+            told.extra["negative"] = {"cells": len(units), "below_limit": int(empty.sum())}
         image = np.array(units["image"].tolist(), dtype=bool).reshape(len(units), len(classes))
         write_tsv(labels, sample_rows(units, seen & image, image, classes, settings), SAMPLE_COLUMNS)
         rows, rates = exclusive_rows(units, seen, image, classes, settings)

@@ -38,7 +38,7 @@ class Stage(NamedTuple):
     Attributes:
         name: of the rule.
         per: wildcards of its outputs: `shard`, `model`, `method`, `grid`, `weights`, `segmenter`, `gene_sets`,
-            `made_sets`; none for one job in the whole run.
+            `made_sets`, `contrast`; none for one job in the whole run.
         outputs: patterns of all files and folders that it writes.
         after: rules whose outputs it reads and after which it runs again.
         needs: rules whose outputs it reads too, but after which it does not run again.
@@ -152,8 +152,12 @@ STAGES = (
            "heterogeneity_fields.tsv", "heterogeneity_samples.tsv", "variance.tsv", "compartments.tsv",
            "compartment_cells.parquet", "published_variation.tsv")],
            f"catalog qc segment segment_network crop samples {EMBEDDED} evaluate"),
-    _stage("cell_labels", "model", ["results/biology/{model}/cell_labels.tsv",
-           "results/biology/{model}/exclusive.tsv"], "catalog crop samples evaluate"),
+    _stage("cell_labels", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("cell_labels", "exclusive",
+           "negative")], "catalog crop samples evaluate"),
+    _stage("abundance", "", ["results/biology/abundance.parquet", "results/biology/abundance_samples.parquet",
+           "results/biology/abundance_background.tsv"], "catalog qc crop samples"),
+    _stage("contrast", "model contrast", [f"results/biology/{{model}}/contrasts/{{contrast}}/{name}.tsv" for name in (
+           "proteins", "classes", "replicates")], f"catalog qc crop samples {EMBEDDED} evaluate abundance"),
     _stage("prerank", "model", ["results/biology/{model}/prerank.tsv"],
            "atlas heterogeneity fetch_gene_sets make_gene_sets"),
     _stage("complexes", "model", [f"results/biology/{{model}}/{name}.tsv" for name in ("complex_neighbours",
@@ -205,7 +209,7 @@ STAGES = (
            "catalog balance download simulate qc segment segment_network crop evaluate_segmentation fetch_gene_sets "
            "plot_qc plot_segmentation plot_model plot_scores plot_training plot_clusters attend compare break_down "
            "probe_leaks atlas evaluate enrich heterogeneity prerank complexes plot_gene_sets make_gene_sets cluster "
-           "cell_trees cell_labels plot_single_cells neighbours audit_labels evaluate_audit",
+           "cell_trees cell_labels plot_single_cells abundance contrast neighbours audit_labels evaluate_audit",
            f"split train combine {EMBEDDED}",
            benchmark="results/benchmark/report/build_site.tsv"),
 )  # fmt: skip
@@ -241,6 +245,7 @@ class Plan(NamedTuple):
         learned: models that are trained here, and the grid of fields that each sees; None for one of cells.
         ensembles: members of each ensemble.
         made_sets: names of the gene sets that are made from annotations.
+        contrasts: names of the contrasts.
     """
 
     shards: Sequence[Shard]
@@ -255,6 +260,7 @@ class Plan(NamedTuple):
     learned: Mapping[str, str | None] = MappingProxyType({})
     ensembles: Mapping[str, Sequence[str]] = MappingProxyType({})
     made_sets: Sequence[str] = ()
+    contrasts: Sequence[str] = ()
 
 
 class Job(NamedTuple):
@@ -379,6 +385,10 @@ def _items(stage: Stage, plan: Plan) -> Iterable[tuple[str, ...]]:
     if stage.per == ("model", "shard"):
         for model, sources in _models(stage, plan).items():
             yield from product([model], [shard.name for shard in plan.shards if shard.source in sources])
+    elif stage.per == ("model", "contrast"):
+        worked = _models(stage, plan)
+        models = [model for model, sources in worked.items() if any(s.source in sources for s in plan.shards)]
+        yield from product(models, plan.contrasts)
     elif stage.per == ("grid", "shard"):
         seen = ((plan.learned[model], sources) for model, sources in plan.works_on.items() if plan.learned.get(model))
         pairs = [(grid, shard.name) for grid, sources in seen for shard in plan.shards if shard.source in sources]

@@ -102,6 +102,8 @@ class Sample:
         faults: fault and severity of each of its fields, (None, 0) for the good ones.
         plate: name of its plate.
         well: name of its well.
+        condition: what was done to the cells; None where the source has no conditions.
+        replicate: number of the well among those of the same sample, from 1.
     """
 
     protein: Protein | None
@@ -112,6 +114,8 @@ class Sample:
     mislabelled: bool = False
     plate: str = ""
     well: str = ""
+    condition: str | None = None
+    replicate: int = 1
 
 
 def plan_source(name: str, source: dict[str, Any]) -> Plan:
@@ -129,6 +133,7 @@ def plan_source(name: str, source: dict[str, Any]) -> Plan:
     """
     seed = source["seed"]
     samples = plan_samples(source, generator(seed, "samples"))
+    samples = treat(samples, source, generator(seed, "conditions"))
     add_faults(samples, source["faults"], generator(seed, "faults"))
     mislabel(samples, source["mislabelled"], generator(seed, "mislabelled"))
     lay_out(samples, source["confounded"], seed, generator(seed, "layout"))
@@ -136,7 +141,9 @@ def plan_source(name: str, source: dict[str, Any]) -> Plan:
     for sample in samples:
         for position, (fault, severity) in enumerate(sample.faults, start=1):
             # the code hides what is shown, and stays when other samples come or go
-            field_id = "f" + digest([name, seed, sample.reagent, sample.cell_line.name, position], 11)
+            drawn = [name, seed, sample.reagent, sample.cell_line.name, position]
+            treated = [sample.condition, sample.replicate] if sample.condition or sample.replicate > 1 else []
+            field_id = "f" + digest(drawn + treated, 11)
             specs[field_id] = field_spec(field_id, sample, fault, severity, source)
             rows.append(field_row(field_id, sample, position, source))
     frame = pd.DataFrame(rows)
@@ -187,6 +194,41 @@ def plan_samples(source: dict[str, Any], rng: np.random.Generator) -> list[Sampl
         reagent = reagent_code(source, "no primary antibody", i)
         samples.append(Sample(None, ("Negative",), reagent, lines[rng.integers(len(lines))], [good] * number))
     return samples
+
+
+def treat(samples: list[Sample], source: dict[str, Any], rng: np.random.Generator) -> list[Sample]:
+    """Repeat the samples of proteins in every condition and replicate, and move some proteins in all but the first.
+
+    A protein that moves is drawn in one other place that proteins of the source have. What is published stays: it is
+    known of the first condition, and wrong in the others (`mislabelled`).
+
+    Args:
+        samples: the samples.
+        source: configuration of the source.
+        rng: source of the draw.
+    """
+    conditions = source["conditions"] or [None]
+    proteins = list(dict.fromkeys(sample.protein for sample in samples if sample.protein))
+    places = sorted({place for protein in proteins for place in protein.locations})
+    number = round(source["relocated"] * len(proteins)) if len(conditions) > 1 else 0
+    moved: dict[Protein, Protein] = {}
+    for i in rng.permutation(len(proteins))[:number]:
+        other = [place for place in places if place not in proteins[i].locations]
+        if other:
+            there = (other[rng.integers(len(other))],)
+            moved[proteins[i]] = proteins[i]._replace(locations=there, varies=None)
+    treated = []
+    for sample in samples:
+        if sample.protein is None:
+            treated.append(sample)
+            continue
+        for condition in conditions:
+            gone = sample.protein in moved and condition != conditions[0]
+            shown = moved[sample.protein] if gone else sample.protein
+            for replicate in range(1, source["replicates"] + 1):
+                own = replace(sample, faults=list(sample.faults), condition=condition, replicate=replicate)
+                treated.append(replace(own, protein=shown, mislabelled=gone))
+    return treated
 
 
 def reagent_code(source: dict[str, Any], *what: object) -> str:
@@ -271,8 +313,8 @@ def field_row(field_id: str, sample: Sample, position: int, source: dict[str, An
         "genes": [protein.gene] if protein else [],
         "reagent": sample.reagent,
         "cell_line": sample.cell_line.name,
-        "condition": None,
-        "sample": f"{sample.reagent}/{sample.cell_line.name}",
+        "condition": sample.condition,
+        "sample": "/".join(filter(None, (sample.reagent, sample.cell_line.name, sample.condition))),
         "control": protein is None,
         "labels": list(sample.published),
         "reliability": protein.reliability if protein else None,

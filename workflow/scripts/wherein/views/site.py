@@ -14,10 +14,12 @@ from wherein.atomic import atomic_path
 from wherein.reasons import CELL_REASONS, FIELD_REASONS, KEPT, SEGMENT_REASONS
 from wherein.summary import stage_summary
 from wherein.tables import write_tsv
+from wherein.views.abundance_page import abundance_page
 from wherein.views.attribution import Credit, attributions
 from wherein.views.cell_pictures import CONTROLS, CropImages, choose_cells, draw_cells
 from wherein.views.clusters_page import grouped
 from wherein.views.composites import legend_in_words
+from wherein.views.contrasts_page import contrast_pages, wanted_cells
 from wherein.views.examples import FieldImages
 from wherein.views.field_pictures import choose_fields, draw_fields
 from wherein.views.gene_sets_page import gene_set_pages
@@ -55,6 +57,8 @@ PAGES = (
     ("neighbours.html", "Neighbours"),
     ("audit.html", "Label audit"),
     ("heterogeneity.html", "Heterogeneity"),
+    ("abundance.html", "Abundance"),
+    ("contrasts.html", "Contrasts"),
     ("releases.html", "What changed"),
     ("about.html", "About"),
 )
@@ -97,7 +101,8 @@ def build_site(
         run = read_run(inputs, models)
         with atomic_path(site) as partial:
             partial.mkdir()
-            shown = choose_cells(run.ledger, [*_wanted(run), *pictured(inputs)], settings["cells_per_protein"])
+            wanted = [*wanted_cells(inputs), *_wanted(run), *pictured(inputs)]
+            shown = choose_cells(run.ledger, list(dict.fromkeys(wanted)), settings["cells_per_protein"])
             cells = draw_cells(shown, CropImages(paths_of(inputs, "crops")), partial / "sheets", settings)
             chosen = choose_fields(run.judged[run.judged["pixels"].astype(bool)], settings["field_pictures"])
             images = FieldImages(paths_of(inputs, "files"), inputs.get("listed"))
@@ -115,6 +120,9 @@ def build_site(
             content = {**_content(run, sources, credits_, settings), **outlines, "comparison": comparison(inputs)}
             content["gene_sets"] = gene_set_pages(inputs, settings["max_q"])
             content["groupings"], content["neighbours"] = groupings, near
+            content["abundance"] = abundance_page(inputs, run.judged, sources, partial, settings)
+            content["contrasts"] = contrast_pages(inputs, run.summaries, partial, pictures, settings)
+            content["negative"] = _negative(run.summaries)
             pages = _render(partial, content, own_pages)
             files = [path for path in partial.rglob("*") if path.is_file()]
             told.extra["site"] = {
@@ -148,6 +156,12 @@ def _segmentation(
         "doubtful": [{name: None if pd.isna(value) else value for name, value in row.items()} for row in doubtful],
         "method_tables": method_tables(scored["methods"], scored["curves"]),
     }
+
+
+def _negative(summaries: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """What set the limit below which a cell of each model is Negative."""
+    told = [each for each in summaries if each["stage"] == "cell_labels"]
+    return {each["item"]: note for each in told for note in each["notes"] if "Negative" in note}
 
 
 def _wanted(run: RunTables) -> list[str]:

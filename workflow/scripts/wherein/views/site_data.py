@@ -69,6 +69,7 @@ def write_data(folder: Path, run: RunTables, shown: pd.DataFrame, pictures: Pict
     near = {model.name: neighbours(model) for model in run.models}
     shares = {model.name: _shares(model, run.judged) for model in run.models}
     fields_of = run.judged.assign(place=range(len(run.judged))).groupby("protein")["place"].apply(list).to_dict()
+    amounts = _amounts(run.abundance)
     for start in range(0, len(proteins), CHUNK):
         content = {
             name: {
@@ -77,6 +78,7 @@ def write_data(folder: Path, run: RunTables, shown: pd.DataFrame, pictures: Pict
                 "fields": fields_of.get(name, []),
                 "neighbours": {model: found[name] for model, found in near.items() if found.get(name)},
                 "shares": {model: found[name] for model, found in shares.items() if found.get(name)},
+                "abundance": amounts.get(name, []),
             }
             for name in proteins[start : start + CHUNK]
         }
@@ -154,6 +156,16 @@ def _fields(run: RunTables, pictures: Pictures) -> dict[str, Any]:
         "picture": [None if each is None else [each.sheet, each.tile] for each in found],
         "shownAt": [None if each is None else f"{each.colours}; {each.contrast}" for each in found],
     }
+
+
+def _amounts(abundance: pd.DataFrame) -> dict[str, list[Any]]:
+    """Protein -> [cell line, condition, signal, its ends, q, detected, replicates, background] of each of its rows."""
+    columns = ["cell_line", "condition", "signal", "signal_low", "signal_high", "q", "detected", "n_samples",
+               "background_from"]  # fmt: skip
+    found: dict[str, list[Any]] = {}
+    for name, values in zip(abundance["protein"], abundance[columns].to_numpy(object).tolist(), strict=True):
+        found.setdefault(name, []).append(values)
+    return found
 
 
 def _whole(values: pd.Series) -> list[Any]:
@@ -302,16 +314,16 @@ def _heterogeneity(model: ModelTables, shown: pd.DataFrame, pictures: Pictures) 
     return {
         "proteins": {
             **{name: table[name] for name in table.columns if name not in own},
-            **{end: [_examples(ids, pictures) for ids in table[f"cells_{end}"]] for end in ("low", "high")},
+            **{end: [examples_of(ids, pictures) for ids in table[f"cells_{end}"]] for end in ("low", "high")},
         },
         "fields": {
             **{name: fields[name] for name in fields.columns},
-            "dim": [_examples(ends.get(key, ("", ""))[0], pictures) for key in keys],
-            "bright": [_examples(ends.get(key, ("", ""))[1], pictures) for key in keys],
+            "dim": [examples_of(ends.get(key, ("", ""))[0], pictures) for key in keys],
+            "bright": [examples_of(ends.get(key, ("", ""))[1], pictures) for key in keys],
         },
         "samples": {
             **{name: samples[name] for name in samples.columns if name not in own},
-            **{end: [_examples(ids, pictures) for ids in samples[f"cells_{end}"]] for end in ("low", "high")},
+            **{end: [examples_of(ids, pictures) for ids in samples[f"cells_{end}"]] for end in ("low", "high")},
         },
         "labels": {name: model.cell_labels[name] for name in model.cell_labels.columns},
         "exclusive": {name: model.exclusive[name] for name in model.exclusive.columns if name not in own},
@@ -330,7 +342,7 @@ def _ids(cells: pd.DataFrame) -> str:
     return ";".join(cells["cell_id"])
 
 
-def _examples(ids: Any, pictures: Pictures) -> list[Any]:
+def examples_of(ids: Any, pictures: Pictures) -> list[Any]:
     """Pictures of the cells in a list joined by `;`; cells without a picture are left out."""
     if not isinstance(ids, str):
         return []

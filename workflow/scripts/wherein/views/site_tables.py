@@ -70,6 +70,7 @@ class RunTables:
         summaries: of every job.
         segmentation: scores of the outlines; empty without truth.
         models: in the order of the configuration.
+        abundance: results/biology/abundance.parquet.
     """
 
     judged: pd.DataFrame
@@ -81,6 +82,7 @@ class RunTables:
     summaries: list[dict[str, Any]]
     segmentation: dict[str, Any]
     models: list[ModelTables]
+    abundance: pd.DataFrame
 
 
 def read_run(inputs: dict[str, Any], models: dict[str, Any]) -> RunTables:
@@ -116,6 +118,7 @@ def read_run(inputs: dict[str, Any], models: dict[str, Any]) -> RunTables:
             read_model(Path(path).parent.name, inputs, number, models)
             for number, path in enumerate(paths_of(inputs, "units"))
         ],
+        abundance=pd.read_parquet(inputs["abundance"]),
     )
 
 

@@ -53,7 +53,18 @@
       el("div", {}, el("h2", {}, `Its ${level}s, by their most probable location`), total ? told.slice(0, 6).map(([name, count]) => el("div", { class: "share" }, el("span", {}, name), el("i", { style: `width:${100 * count / total}%` }), el("span", {}, `${Math.round(100 * count / total)}%`))) : el("p", {}, missing("no prediction"))),
       el("div", {}, el("h2", {}, "In this run"), el("p", {}, content.fields.some((f) => fields.pixels[f] || fields.outlined[f]) ? `${proteins.n_cells[i].toLocaleString("en")} cells kept, ` : "", `${proteins.n_passed[i]} of ${proteins.n_fields[i]} fields passed`),
         el("p", {}, "Cluster ", own && known(own.cluster[i]) ? el("a", { href: "clusters.html" }, own.cluster[i]) : missing("not in the atlas")),
-        el("p", {}, "Differs from cell to cell: ", own && known(own.spread_z[i]) ? ["z ", number(own.spread_z[i]), ", q ", number(own.q[i], 3)] : missing(level === "field" ? "the model describes fields" : "too few cells"))));
+        el("p", {}, "Differs from cell to cell: ", own && known(own.spread_z[i]) ? ["z ", number(own.spread_z[i]), ", q ", number(own.q[i], 3)] : missing(level === "field" ? "the model describes fields" : "too few cells"))),
+      amount(content.abundance));
+  }
+
+  // Intensity above background, by cell line and condition.
+  function amount(rows) {
+    return el("div", {}, el("h2", {}, "Abundance"),
+      rows.length ? rows.slice(0, 6).map(([line, condition, signal, low, high, q, detected, n, from]) => el("p", {},
+        [line, condition].filter(known).join(", "), " ", number(signal), known(low) ? [" (", number(low), " to ", number(high), ")"] : "", " ",
+        detected === null ? el("span", { class: "tag" }, "not tested") : el("span", { class: detected ? "tag on" : "tag" , title: `q ${q}` }, detected ? "detected" : "like controls"),
+        el("span", { class: "note" }, ` ${n} ${n === 1 ? "replicate" : "replicates"}, ${from === "none" ? "no background" : `background of the ${from.replaceAll(";", ", ")}`}`))) : el("p", {}, missing("no intensity")),
+      el("p", { class: "note" }, "mean intensity above controls, 95 % over replicates; ", el("a", { href: "abundance.html" }, "all proteins")));
   }
 
   function sheet(i, content, model) {
