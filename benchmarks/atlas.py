@@ -151,6 +151,64 @@ def enrich_gseapy(number: int, width: int) -> Callable[[], Any]:
     ]
 
 
+def drawn_proteins(folder: Path, number: int, width: int) -> dict[str, Any]:
+    """Write proteins.h5ad of so many proteins with drawn complexes, gene sets and spreads; settings of `biology`."""
+    from anndata import AnnData
+    from wherein.analysis.projection import principal_components
+    from wherein.settings import check_config
+
+    names = [f"GENE{place}" for place in range(number)]
+    scaled = drawn_vectors(number, width, 4)
+    atlas = AnnData(scaled, obs=pd.DataFrame({"genes": names, "ensembl_ids": "", "labels": ""}, index=names))
+    atlas.layers["scaled"] = scaled
+    atlas.obsm["X_pca"] = principal_components(scaled, 50)[0]
+    atlas.write_h5ad(folder / "proteins.h5ad")
+    rng = np.random.default_rng(5)
+    # as many as CORUM's core set has, over all proteins: more of them are in a complex than anybody knows
+    complexes = [rng.choice(names, size, replace=False) for size in 2 + rng.geometric(0.25, 3500)]
+    (folder / "complexes.gmt").write_text(
+        "".join("\t".join((f"C{n}", "", *own)) + "\n" for n, own in enumerate(complexes))
+    )
+    sets = gene_sets(genes=number, pairs=827534 * number // 12804)[0]
+    lines = ["\t".join((f"T{n}", f"GO:{n:07d}", *(names[gene] for gene in own))) + "\n" for n, own in enumerate(sets)]
+    (folder / "sets.gmt").write_text("".join(lines))
+    spread = pd.DataFrame({"gene": names, "spread_z": rng.normal(size=number), "n_cells": 25})
+    spread.to_csv(folder / "heterogeneity.tsv", sep="\t", index=False)
+    own = {"gene_sets": {"sets": str(folder / "sets.gmt")}, "complexes": {"file": str(folder / "complexes.gmt")}}
+    config: dict[str, Any] = {
+        "sources": {"demo": {"kind": "simulated"}},
+        "models": {},
+        "biology": {**own, "set_pairs": [{"name": "two sets", "a": "T1", "b": "T2"}]},
+    }
+    check_config(config)
+    return config
+
+
+def complexes_whole(number: int, width: int) -> Callable[[], Any]:
+    """The rule `complexes` on so many proteins and as many complexes as CORUM has."""
+    from wherein.analysis.complexes import ask_complexes
+    from wherein.settings import complexes_settings
+
+    folder = Path(tempfile.mkdtemp(prefix="complexes-"))
+    settings = complexes_settings(drawn_proteins(folder, number, width))
+    tables = ("neighbours", "curve", "pairs", "complexes", "set_pairs")
+    outputs = {name: str(folder / f"{name}.tsv") for name in tables}
+    return lambda: ask_complexes("m", folder / "proteins.h5ad", settings, outputs, folder / "summary.json")
+
+
+def prerank_whole(number: int, width: int) -> Callable[[], Any]:
+    """The rule `prerank` on so many proteins and the sets of GO BP, four rankings."""
+    from wherein.analysis.prerank import enrich_rankings
+    from wherein.settings import prerank_settings
+
+    folder = Path(tempfile.mkdtemp(prefix="prerank-"))
+    settings = prerank_settings(drawn_proteins(folder, number, width))
+    return lambda: enrich_rankings(
+        model="m", proteins=folder / "proteins.h5ad", heterogeneity=folder / "heterogeneity.tsv", settings=settings,
+        prerank=folder / "prerank.tsv", summary=folder / "summary.json",
+    )  # fmt: skip
+
+
 def whole_atlas(folder: Path) -> Callable[[], Any]:
     """The rule `atlas` on the run in a folder."""
     from wherein.analysis.atlas import build_atlas
@@ -201,7 +259,7 @@ def draw_run(folder: Path, cells: int, width: int) -> None:
 STEPS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
     step.__name__: step
     for step in (linkage_ours, linkage_scipy, tree_with_order, pca_ours, pca_sklearn, umap_ours, umap_theirs,
-                 enrich_ours, enrich_gseapy)
+                 enrich_ours, enrich_gseapy, complexes_whole, prerank_whole)
 }  # fmt: skip
 
 
