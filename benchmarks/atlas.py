@@ -124,7 +124,8 @@ def gene_sets(genes: int = 12804, terms: int = 9373, pairs: int = 827534) -> tup
     sizes = rng.lognormal(3.4, 1.4, terms)
     sizes = np.clip(sizes * pairs / sizes.sum(), 3, 2500).astype(int)
     sets = [np.sort(rng.choice(genes, size, replace=False)) for size in sizes]
-    return sets, list(rng.permutation(genes)[: 30 * 200].reshape(30, 200))
+    size = min(200, genes // 30)
+    return sets, list(rng.permutation(genes)[: 30 * size].reshape(30, size))
 
 
 def enrich_ours(number: int, width: int) -> Callable[[], Any]:
@@ -149,6 +150,64 @@ def enrich_gseapy(number: int, width: int) -> Callable[[], Any]:
     return lambda: [
         gseapy.enrich([names[gene] for gene in own], gene_sets=named, background=names, outdir=None) for own in clusters
     ]
+
+
+def drawn_proteins(folder: Path, number: int, width: int) -> dict[str, Any]:
+    """Write proteins.h5ad of so many proteins with drawn complexes, gene sets and spreads; settings of `biology`."""
+    from anndata import AnnData
+    from wherein.analysis.projection import principal_components
+    from wherein.settings import check_config
+
+    names = [f"GENE{place}" for place in range(number)]
+    scaled = drawn_vectors(number, width, 4)
+    atlas = AnnData(scaled, obs=pd.DataFrame({"genes": names, "ensembl_ids": "", "labels": ""}, index=names))
+    atlas.layers["scaled"] = scaled
+    atlas.obsm["X_pca"] = principal_components(scaled, 50)[0]
+    atlas.write_h5ad(folder / "proteins.h5ad")
+    rng = np.random.default_rng(5)
+    # as many as CORUM's core set has, over all proteins: more of them are in a complex than anybody knows
+    complexes = [rng.choice(names, size, replace=False) for size in 2 + rng.geometric(0.25, 3500)]
+    (folder / "complexes.gmt").write_text(
+        "".join("\t".join((f"C{n}", "", *own)) + "\n" for n, own in enumerate(complexes))
+    )
+    sets = gene_sets(genes=number, pairs=827534 * number // 12804)[0]
+    lines = ["\t".join((f"T{n}", f"GO:{n:07d}", *(names[gene] for gene in own))) + "\n" for n, own in enumerate(sets)]
+    (folder / "sets.gmt").write_text("".join(lines))
+    spread = pd.DataFrame({"gene": names, "spread_z": rng.normal(size=number), "n_cells": 25})
+    spread.to_csv(folder / "heterogeneity.tsv", sep="\t", index=False)
+    own = {"gene_sets": {"sets": str(folder / "sets.gmt")}, "complexes": {"file": str(folder / "complexes.gmt")}}
+    config: dict[str, Any] = {
+        "sources": {"demo": {"kind": "simulated"}},
+        "models": {},
+        "biology": {**own, "set_pairs": [{"name": "two sets", "a": "T1", "b": "T2"}]},
+    }
+    check_config(config)
+    return config
+
+
+def complexes_whole(number: int, width: int) -> Callable[[], Any]:
+    """The rule `complexes` on so many proteins and as many complexes as CORUM has."""
+    from wherein.analysis.complexes import ask_complexes
+    from wherein.settings import complexes_settings
+
+    folder = Path(tempfile.mkdtemp(prefix="complexes-"))
+    settings = complexes_settings(drawn_proteins(folder, number, width))
+    tables = ("neighbours", "curve", "pairs", "complexes", "set_pairs")
+    outputs = {name: str(folder / f"{name}.tsv") for name in tables}
+    return lambda: ask_complexes("m", folder / "proteins.h5ad", settings, outputs, folder / "summary.json")
+
+
+def prerank_whole(number: int, width: int) -> Callable[[], Any]:
+    """The rule `prerank` on so many proteins and the sets of GO BP, four rankings."""
+    from wherein.analysis.prerank import enrich_rankings
+    from wherein.settings import prerank_settings
+
+    folder = Path(tempfile.mkdtemp(prefix="prerank-"))
+    settings = prerank_settings(drawn_proteins(folder, number, width))
+    return lambda: enrich_rankings(
+        model="m", proteins=folder / "proteins.h5ad", heterogeneity=folder / "heterogeneity.tsv", settings=settings,
+        prerank=folder / "prerank.tsv", summary=folder / "summary.json",
+    )  # fmt: skip
 
 
 def whole_atlas(folder: Path) -> Callable[[], Any]:
@@ -201,7 +260,7 @@ def draw_run(folder: Path, cells: int, width: int) -> None:
 STEPS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
     step.__name__: step
     for step in (linkage_ours, linkage_scipy, tree_with_order, pca_ours, pca_sklearn, umap_ours, umap_theirs,
-                 enrich_ours, enrich_gseapy)
+                 enrich_ours, enrich_gseapy, complexes_whole, prerank_whole)
 }  # fmt: skip
 
 
@@ -280,7 +339,7 @@ def main() -> None:
     parser.add_argument("--law", type=int, nargs="*", default=[50000, 100000, 200000], help="cells of whole atlases")
     parser.add_argument("--law-features", type=int, default=WHOLE[1], help="features of these")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each step, of which the fastest counts")
-    parser.add_argument("--only", nargs="*", help="clustering, pca, cells, umap, enrich, law; all if left out")
+    parser.add_argument("--only", nargs="*", help="clustering, pca, cells, umap, enrich, biology, law; all")
     parser.add_argument("--measure", nargs=4, metavar=("WHAT", "NUMBER", "WIDTH", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -294,6 +353,7 @@ def main() -> None:
         "cells": [("pca_ours", 200000, 256), ("pca_sklearn", 200000, 256)],
         "umap": [("umap_ours", points, 50), ("umap_theirs", points, 50)],
         "enrich": [("enrich_ours", 0, 0), ("enrich_gseapy", 0, 0)],
+        "biology": [("complexes_whole", proteins, 256), ("prerank_whole", proteins, 256)],
     }
     if importlib.util.find_spec("wherein.analysis.overrepresentation") is None:
         del groups["enrich"]
@@ -302,23 +362,30 @@ def main() -> None:
              "cells": ("pca_256_vs_sklearn", "pca_sklearn", "pca_ours"),
              "enrich": ("enrich_vs_gseapy", "enrich_gseapy", "enrich_ours")}  # fmt: skip
     said: dict[str, Any] = {"benchmark": "atlas", "proteins": proteins, "pca_units": units, "umap_units": points}
-    wall, peak = {}, 0.0
+    wall, processor, peak = {}, {}, 0.0
     for group in [name for name in groups if not options.only or name in options.only]:
         threads = 2 if group in ("pca", "cells") else 1
-        found = by_turns(groups[group], 1 if group == "umap" and points > 100000 else options.rounds, threads)
+        once = group == "biology" or (group == "umap" and points > 100000)
+        found = by_turns(groups[group], 1 if once else options.rounds, threads)
         print(f"\n{group}")
         print(pd.DataFrame(found).T.to_string(float_format=lambda value: f"{value:.2f}"), flush=True)
+        peak = max(peak, *(run["peak_mb"] for run in found.values()))
+        if group == "biology":
+            for step, run in found.items():
+                told = {"seconds": "wall", "processor": "processor", "peak_mb": "mb"}
+                said |= {f"{step}_{word}": round(run[key], 1) for key, word in told.items()}
+            continue
         name, theirs, ours = ratio[group]
         said[name] = round(found[theirs][clock(threads)] / found[ours][clock(threads)], 3)
         wall[name] = round(found[theirs]["seconds"] / found[ours]["seconds"], 3)
-        peak = max(peak, *(run["peak_mb"] for run in found.values()))
+        processor[name] = round(found[theirs]["processor"] / found[ours]["processor"], 3)
         if group == "clustering":
             order = found["tree_with_order"]["processor"] - found["linkage_ours"]["processor"]
             said["leaf_order_seconds"] = round(max(0.0, order), 2)
     if options.law and (not options.only or "law" in options.only):
         print("\nwhole atlas")
         said |= law(options.law, options.law_features)
-    print(json.dumps({**said, "peak_gb": round(peak / 1024, 2), "wall": wall}))
+    print(json.dumps({**said, "peak_gb": round(peak / 1024, 2), "wall": wall, "processor": processor}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Units of several shards put together to fields, samples, reagents and proteins."""
 
 import json
+from itertools import pairwise
 
 import anndata
 import numpy as np
@@ -8,8 +9,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fake_embeddings import Run, settings
-from wherein.analysis.aggregating import LEAST_WEIGHT, LEVELS, aggregate_units, open_shards, unit_weights
+from wherein.analysis import cells_level
+from wherein.analysis.aggregating import LEVELS, aggregate_units, open_shards
 from wherein.analysis.atlas import build_atlas
+from wherein.analysis.unit_weights import LEAST_WEIGHT, unit_weights
 from wherein.embeddings import EmbeddingError
 from wherein.tables import SEGMENTATION, read_metadata, read_vectors, write_table, write_vectors
 
@@ -54,6 +57,7 @@ def put_together(run, folder, **over):
     aggregate_units(
         "m", "cell", paths["fields"], paths["qc"] * 2, paths["cells"] * 2, shards, quality, paths["predictions"],
         root / "proteins.h5ad", settings("atlas", **over), folder / "levels", folder / "summary.json",
+        map_of_units=root / "units",
     )  # fmt: skip
     return {name: anndata.read_h5ad(folder / "levels" / f"{name}.h5ad") for name in LEVELS}
 
@@ -160,6 +164,93 @@ def test_weights_come_from_the_outlines(run, plain, tmp_path):
     expected = (np.where(known, vectors, 0) * share).sum(axis=0) / share.sum(axis=0)
     np.testing.assert_allclose(weighted["G0"].X[0], expected, rtol=1e-5)
     np.testing.assert_array_equal(weighted["G1"].X, plain[0]["proteins"]["G1"].X)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "trimmed"])
+def test_the_atlas_weighs_as_the_levels_do(run, tmp_path, aggregation):
+    root, paths, shards, own = run
+    ids = open_shards(shards, paths["cells"] * 2, paths["qc"] * 2, paths["fields"], "cell", None).unit_ids
+    solidity = np.random.default_rng(3).uniform(0.1, 1, len(ids))
+    write_table(tmp_path / "quality.parquet", pd.DataFrame({"cell_id": ids, "solidity": solidity}), SEGMENTATION)
+    asked = {"weights": "quality", "aggregation": aggregation}
+    atlas = {name: tmp_path / name for name in ("units", "clusters", "unit_map", "history", "moved")}
+    build_atlas(
+        "m", "cell", paths["fields"], paths["qc"], paths["cells"], paths["embeddings"], settings("atlas", **asked),
+        tmp_path / "proteins.h5ad", **atlas, summary=tmp_path / "atlas.json", quality=[tmp_path / "quality.parquet"],
+    )  # fmt: skip
+    found = anndata.read_h5ad(tmp_path / "proteins.h5ad")
+    levels = put_together(run, tmp_path, quality=[tmp_path / "quality.parquet"], **asked)["proteins"]
+    same = [name for name in found.obs_names if name != "G0"]
+    np.testing.assert_allclose(found[same].X, levels[same].X, rtol=1e-4, atol=1e-5)
+    if aggregation == "mean":
+        vectors = np.concatenate(own.vectors)[18:36]
+        np.testing.assert_allclose(found["G1"].X[0], np.average(vectors, axis=0, weights=solidity[18:36]), rtol=1e-4)
+    assert np.abs(found.X - anndata.read_h5ad(root / "proteins.h5ad").X).max() > 0.01
+
+
+def test_cells_as_they_are(run, plain):
+    _, folder = plain
+    vectors = np.concatenate(run[3].vectors)
+    atlas = anndata.read_h5ad(run[0] / "proteins.h5ad")
+    backed = anndata.read_h5ad(folder / "levels" / "cells.h5ad", backed="r")
+    whole = anndata.read_zarr(folder / "levels" / "cells.zarr")
+    assert backed.isbacked
+    assert backed.shape == whole.shape == (78, 5)
+    units = open_shards(run[2], run[1]["cells"] * 2, run[1]["qc"] * 2, run[1]["fields"], "cell", None)
+    assert backed.obs_names.tolist() == list(units.unit_ids)
+    np.testing.assert_allclose(backed[:].to_memory().X, vectors.astype(np.float32))
+    np.testing.assert_array_equal(whole.X, backed[:].to_memory().X)
+    pd.testing.assert_frame_equal(whole.obs, backed.obs)
+    assert backed.obs["gene"].value_counts().to_dict() == {f"G{number}": 18 for number in range(4)}
+    assert backed.obs["gene"].isna().sum() == backed.obs["control"].sum() == 6
+    assert set(backed.obs["location"].dropna()) == {"Nucleoli"}
+    # places on the atlas's components by hand
+    scaled = (vectors - atlas.var["centre"].to_numpy()) / atlas.var["spread"].to_numpy()
+    scaled = np.clip(np.where(np.isfinite(scaled), scaled, 0), -10, 10) * atlas.var["used"].to_numpy()
+    expected = (scaled - atlas.layers["scaled"].mean(axis=0)) @ atlas.varm["PCs"]
+    np.testing.assert_allclose(backed.obsm["X_pca"], expected, atol=1e-4)
+    np.testing.assert_array_equal(whole.obsm["X_pca"], backed.obsm["X_pca"])
+    placed = pd.read_parquet(run[0] / "units").set_index("unit_id").loc[backed.obs_names]
+    np.testing.assert_array_equal(backed.obsm["X_umap"], placed[["umap_1", "umap_2"]])
+    assert backed.obsm["probabilities"].columns.tolist() == ["Cytosol"]
+    assert json.loads(backed.uns["wherein"])["level"] == "cells"
+
+
+def test_cells_are_streamed_in_pieces_that_end_where_files_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells_level, "CHUNK", 4)
+    monkeypatch.setattr(cells_level, "SHARD", 2)
+    vectors = np.random.default_rng(0).normal(size=(37, 3)).astype(np.float32)
+    cuts = [0, 1, 1, 13, 14, 37]
+    wrote = []
+
+    def blocks(wanted):
+        assert wanted.all()
+        for start, stop in pairwise(cuts):
+            if stop > start:
+                yield np.arange(start, stop), vectors[start:stop]
+
+    gathered = cells_level._gathered
+    monkeypatch.setattr(
+        cells_level, "_gathered", lambda *own: ((wrote.append(row), (row, v))[1] for row, v in gathered(*own))
+    )
+    skeleton = anndata.AnnData(
+        obs=pd.DataFrame(index=[f"c{n}" for n in range(37)]), var=pd.DataFrame(index=list("abc"))
+    )
+    cells_level.write_cells(tmp_path, skeleton, blocks, 3, None)
+    assert [(row.start, row.stop) for row in wrote] == [(0, 8), (8, 16), (16, 24), (24, 32), (32, 37)]
+    found = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    np.testing.assert_array_equal(found[:].to_memory().X, vectors)
+    np.testing.assert_array_equal(anndata.read_zarr(tmp_path / "cells.zarr").X, vectors)
+    cuts[-1] = 30
+    with pytest.raises(ValueError, match="37 cells were described and 30 vectors were read"):
+        cells_level.write_cells(tmp_path, skeleton, blocks, 3, None)
+
+
+def test_no_cells(tmp_path):
+    skeleton = anndata.AnnData(obs=pd.DataFrame(index=pd.Index([], dtype=object)), var=pd.DataFrame(index=list("abc")))
+    cells_level.write_cells(tmp_path, skeleton, lambda wanted: iter(()), 3, None)
+    assert anndata.read_h5ad(tmp_path / "cells.h5ad").shape == (0, 3)
+    assert anndata.read_zarr(tmp_path / "cells.zarr").shape == (0, 3)
 
 
 def test_only_shards_that_are_asked_for_are_read(run):

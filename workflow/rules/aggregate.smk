@@ -11,6 +11,7 @@ rule aggregate:
         quality=outlined_shards("results/segmentation/{shard}.parquet"),
         predictions="results/evaluation/{model}/predictions.parquet",
         proteins="results/atlas/{model}/proteins.h5ad",
+        units="results/atlas/{model}/units.parquet",
     output:
         folder=directory("results/aggregates/{model}"),
         summary="results/summaries/aggregate/{model}.json",

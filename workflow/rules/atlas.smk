@@ -9,6 +9,7 @@ rule atlas:
         samples="results/samples/samples.parquet",
         embeddings=per_shard("results/embeddings/{model}/{shard}.parquet"),
         onto=saved_map,
+        quality=weighing_shards("results/segmentation/{shard}.parquet"),
     output:
         proteins="results/atlas/{model}/proteins.h5ad",
         units="results/atlas/{model}/units.parquet",

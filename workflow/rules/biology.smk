@@ -171,7 +171,7 @@ rule complexes:
         "../envs/biology.yaml"
     threads: 1
     resources:
-        mem_mb=mb(4000),
+        mem_mb=mb(6000),
         runtime=60,
     params:
         settings=complexes_settings(config),

@@ -273,6 +273,11 @@ def outlined_shards(pattern):
     return paths
 
 
+def weighing_shards(pattern):
+    """An input: `pattern` for every shard of the job's model that the run outlined, if units count by their outlines."""
+    return outlined_shards(pattern) if config["atlas"]["weights"] != "none" else []
+
+
 def imported_shards(pattern):
     """An input: `pattern` for every shard of crops made elsewhere."""
 

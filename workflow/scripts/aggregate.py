@@ -18,6 +18,7 @@ if __name__ == "__main__":
         quality=snakemake.input.get("quality", []),
         predictions=snakemake.input.predictions,
         proteins=snakemake.input.proteins,
+        map_of_units=snakemake.input.units,
         settings=snakemake.params.settings,
         folder=snakemake.output.folder,
         summary=snakemake.output.summary,

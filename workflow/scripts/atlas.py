@@ -16,6 +16,7 @@ if __name__ == "__main__":
         samples=snakemake.input.samples,
         embeddings=snakemake.input.embeddings,
         onto=snakemake.input.get("onto") or None,
+        quality=snakemake.input.get("quality") or [],
         settings=snakemake.params.settings,
         proteins=snakemake.output.proteins,
         units=snakemake.output.units,

@@ -15,24 +15,23 @@ import pyarrow.parquet as pq
 
 from wherein.analysis.aggregate import FIELD_COLUMNS, read_units
 from wherein.analysis.atlas import MULTI, location
+from wherein.analysis.cells_level import describe_cells, map_places, places_of, write_cells
 from wherein.analysis.levels import group_vectors
+from wherein.analysis.unit_weights import unit_weights
 from wherein.atomic import atomic_path
 from wherein.embeddings import EmbeddingError
 from wherein.labels import vocabulary
 from wherein.summary import stage_summary
-from wherein.tables import read_metadata, read_tables
+from wherein.tables import read_metadata
 
 log = logging.getLogger(__name__)
 
 KEY = ["field_id", "version"]
 
 LEVELS = ("fields", "samples", "reagents", "proteins")
-"""What units are put together to, from the finest on."""
+"""What units are put together to, from the finest on; of cells, the level `cells` is written as they are."""
 
 PACKAGES = ("anndata", "numpy", "pyarrow", "zarr")
-
-LEAST_WEIGHT = 0.01
-"""Weight of the worst outline: a group of nothing but bad ones still has a vector."""
 
 
 @dataclass
@@ -87,8 +86,11 @@ def aggregate_units(
     folder: str | Path,
     summary: str | Path,
     samples: str | Path | None = None,
+    map_of_units: str | Path | None = None,
 ) -> None:
     """Put the units of a model together to each of LEVELS; write AnnData (.h5ad, .zarr) and a table of each.
+
+    Cells are written as AnnData, too, as they are (see `wherein.analysis.cells_level`).
 
     Args:
         model: name of the model.
@@ -104,6 +106,7 @@ def aggregate_units(
         folder: results/aggregates/{model}, written.
         summary: results/summaries/aggregate/{model}.json, written.
         samples: results/samples/samples.parquet; without it, samples of any size count.
+        map_of_units: results/atlas/{model}/units.parquet; without it cells have no places on the map.
     """
     import anndata
 
@@ -117,6 +120,9 @@ def aggregate_units(
         said = {"model": model, "units": level, "aggregation": settings["aggregation"], "weights": settings["weights"]}
         with atomic_path(folder) as partial:
             partial.mkdir()
+            if level == "cell":
+                told.extra["cells"] = len(units.unit_ids)
+                _write_cells(partial, units, atlas, probabilities, map_of_units, settings, {**said, "level": "cells"})
             for name in LEVELS:
                 found = _aggregated(name, units, weights, probabilities, atlas, settings)
                 found.uns["wherein"] = json.dumps({**said, "level": name}, sort_keys=True)
@@ -180,35 +186,6 @@ def open_shards(
 def _units_of(paths: tuple[str, str, str], fields: str | Path, level: str, samples: str | Path | None) -> Any:
     embeddings, cells, qc = paths
     return read_units([embeddings], fields, [cells], [qc], level, samples=samples)
-
-
-def unit_weights(
-    method: str, quality: Sequence[str], unit_ids: np.ndarray, level: str
-) -> tuple[np.ndarray | None, list[str]]:
-    """How much each unit counts.
-
-    Args:
-        method: `none`, or `quality`: the product of what the segmentation tells of a cell between 0 and 1, its
-            solidity, 1 - its disagreement with the second method, and the method's own score; what it does not tell
-            counts as 1.
-        quality: results/segmentation/{shard}.parquet.
-        unit_ids: of the units.
-        level: `cell` or `field`.
-
-    Returns:
-        (N,) float64, None where all count alike; and sentences.
-    """
-    if method == "none":
-        return None, []
-    if level != "cell" or not quality:
-        return None, ["all units count alike: there are no outlines whose quality could be a weight"]
-    table = read_tables(quality, ["cell_id", "solidity", "disagreement", "score"]).set_index("cell_id")
-    table = table.astype(float).reindex(unit_ids)
-    told = pd.DataFrame({"solidity": table["solidity"], "fit": 1 - table["disagreement"], "score": table["score"]})
-    weights = told.clip(0, 1).fillna(1.0).prod(axis=1).clip(lower=LEAST_WEIGHT).to_numpy()
-    unknown = int(told.isna().all(axis=1).sum())
-    notes = [f"{unknown} units have no outline of the run and count in full"] if unknown else []
-    return weights, notes
 
 
 def group_names(table: pd.DataFrame, name: str) -> pd.Series:
@@ -288,6 +265,32 @@ def _aggregated(
     return _with_components(found, atlas, name)
 
 
+def _write_cells(
+    folder: Path,
+    units: ShardUnits,
+    atlas: Any,
+    probabilities: pd.DataFrame | None,
+    map_of_units: str | Path | None,
+    settings: Mapping[str, Any],
+    said: dict[str, Any],
+) -> None:
+    """Write the level `cells`: nothing is put together there, and weights do not act."""
+    from anndata import AnnData
+
+    obs = describe_cells(units.table, units.field_of, units.unit_ids, vocabulary(settings["vocabulary"]))
+    skeleton = AnnData(obs=obs, var=pd.DataFrame(index=pd.Index(units.features, dtype=object)))
+    places = places_of(atlas, units.features)
+    if places is not None:
+        skeleton.varm["PCs"] = atlas.varm["PCs"]
+    shown = map_places(map_of_units, units.unit_ids)
+    if shown is not None:
+        skeleton.obsm["X_umap"] = shown
+    if probabilities is not None:
+        skeleton.obsm["probabilities"] = probabilities.astype(np.float32)
+    skeleton.uns["wherein"] = json.dumps(said, sort_keys=True)
+    write_cells(folder, skeleton, units.blocks, len(units.features), places)
+
+
 def _mean_rows(values: np.ndarray, codes: np.ndarray, groups: int, weights: np.ndarray | None) -> np.ndarray:
     """Mean of the rows of each group whose values are known, (groups, K) float32."""
     known = np.isfinite(values).all(axis=1) & (codes >= 0)
@@ -300,7 +303,8 @@ def _mean_rows(values: np.ndarray, codes: np.ndarray, groups: int, weights: np.n
 
 def _with_components(found: Any, atlas: Any, name: str) -> Any:
     """Add what scanpy looks for: of proteins the atlas's own components and map, of others places on its components."""
-    if list(atlas.var_names) != list(found.var_names) or "PCs" not in atlas.varm:
+    places = places_of(atlas, list(found.var_names))
+    if places is None:
         return found
     found.varm["PCs"] = atlas.varm["PCs"]
     if name == "proteins" and set(found.obs_names) == set(atlas.obs_names):
@@ -309,15 +313,7 @@ def _with_components(found: Any, atlas: Any, name: str) -> Any:
             found.obsm[key] = np.asarray(own.obsm[key])
         found.obs["cluster"] = own.obs["cluster"].to_numpy()
         return found
-    scaled = (found.X - atlas.var["centre"].to_numpy()) / atlas.var["spread"].to_numpy()
-    # unknown values stand at the centre, as far from no group as can be
-    scaled = np.where(np.isfinite(scaled) & atlas.var["used"].to_numpy(bool), scaled, 0)
-    # the atlas limits nothing where it scales nothing
-    clip = json.loads(str(atlas.uns["wherein"]))["clip"]
-    if clip is not None:
-        scaled = np.clip(scaled, -clip, clip)
-    middle = np.asarray(atlas.layers["scaled"], np.float64).mean(axis=0)
-    found.obsm["X_pca"] = ((scaled - middle) @ np.asarray(atlas.varm["PCs"])).astype(np.float32)
+    found.obsm["X_pca"] = places.of(found.X)
     return found
 
 

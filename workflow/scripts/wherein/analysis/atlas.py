@@ -21,6 +21,7 @@ from wherein.analysis.placing import SavedMap, place, read_map, save_map
 from wherein.analysis.projection import Components, Covariance, principal_components
 from wherein.analysis.sums import GroupSums
 from wherein.analysis.tested import write_tested
+from wherein.analysis.unit_weights import unit_weights
 from wherein.atomic import atomic_path
 from wherein.labels import Vocabulary, vocabulary
 from wherein.summary import stage_summary
@@ -82,6 +83,7 @@ def build_atlas(
     summary: str | Path,
     samples: str | Path | None = None,
     onto: str | Path | None = None,
+    quality: Sequence[str | Path] = (),
 ) -> None:
     """Map the units and the proteins of a model, cluster the proteins, and tell which moved since the last release.
 
@@ -106,6 +108,7 @@ def build_atlas(
         summary: results/summaries/atlas/{model}.json, written.
         samples: results/samples/samples.parquet; without it, samples of any size count.
         onto: a map.npz that a run saved, onto which the units are placed; without it they are laid out anew.
+        quality: results/segmentation/{shard}.parquet of those shards that were outlined, where units are weighted.
 
     Raises:
         MapError: the map to place units on was made of other vectors.
@@ -121,7 +124,9 @@ def build_atlas(
             found, settings["scale"], settings["clip"], settings["scale_units"], settings["seed"]
         )
         codes, names = protein_codes(found.table)
-        gathered = gather(found, scale, codes, len(names), settings["components"], settings["aggregation"])
+        weights, weight_notes = unit_weights(settings["weights"], quality, found.table["unit_id"], level)
+        notes += weight_notes
+        gathered = gather(found, scale, codes, len(names), settings["components"], settings["aggregation"], weights)
         words = vocabulary(settings["vocabulary"])
         table, saved, unit_notes = map_units(found, scale, gathered.components, words, layout, settings, space, known)
         write_table(units, table, UNITS)
@@ -165,7 +170,13 @@ def protein_codes(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
 
 
 def gather(
-    units: UnitStream, scale: Scale, codes: np.ndarray, proteins: int, components: int, aggregation: str = "mean"
+    units: UnitStream,
+    scale: Scale,
+    codes: np.ndarray,
+    proteins: int,
+    components: int,
+    aggregation: str = "mean",
+    weights: np.ndarray | None = None,
 ) -> Gathered:
     """Read all vectors once for the means of proteins and fields, and for the principal components.
 
@@ -178,6 +189,8 @@ def gather(
         proteins: how many there are.
         components: most principal components wanted.
         aggregation: what makes a protein's vector of its units' (`wherein.analysis.levels.METHODS`).
+        weights: (N,) how much each unit counts for its protein and its field; None for all alike. Principal components
+            are those of all units alike.
     """
     table, width = units.table, len(units.features)
     names = (table["field_id"] + "@" + table["version"]).where(~table["control"] & table["protein"].notna())
@@ -187,9 +200,10 @@ def gather(
     products = Covariance(width)
     for rows, vectors in units.blocks():
         block = scale.apply(vectors)
-        raw.add(filled(vectors, scale.median), codes[rows])
-        scaled.add(block, codes[rows])
-        fields.add(block, field_codes[rows])
+        weighed = None if weights is None else weights[rows]
+        raw.add(filled(vectors, scale.median), codes[rows], weighed)
+        scaled.add(block, codes[rows], weighed)
+        fields.add(block, field_codes[rows], weighed)
         products.add(block)
     field_means = FieldMeans(
         np.asarray(field_names, object), own.reindex(field_names).to_numpy(object), fields.means().astype(np.float32)
@@ -197,7 +211,9 @@ def gather(
     means = raw.means(), scaled.means()
     if aggregation != "mean":
         fill, apply = bound(filled, median=scale.median), scale.apply
-        means = tuple(group_vectors(_chosen(units, own), codes, proteins, width, aggregation) for own in (fill, apply))
+        means = tuple(
+            group_vectors(_chosen(units, own), codes, proteins, width, aggregation, weights) for own in (fill, apply)
+        )
     return Gathered(*means, field_means, products.components(components))
 
 

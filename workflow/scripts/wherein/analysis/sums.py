@@ -49,21 +49,31 @@ class GroupSums:
 
     Attributes:
         sums: (groups, D) float64.
-        counts: (groups,) vectors of each.
+        counts: (groups,) float64, vectors of each, or the sum of their weights.
     """
 
     def __init__(self, groups: int, width: int) -> None:
         self.sums = np.zeros((groups, width))
-        self.counts = np.zeros(groups, np.int64)
+        self.counts = np.zeros(groups)
 
-    def add(self, vectors: np.ndarray, codes: np.ndarray) -> None:
-        """Take (n, D) finite vectors in; `codes` (n,) is the group of each, negative for none."""
+    def add(self, vectors: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Take (n, D) finite vectors in.
+
+        Args:
+            vectors: the vectors.
+            codes: (n,) group of each, negative for none.
+            weights: (n,) how much each counts; None for all alike.
+        """
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
         if not len(order):
             return
         groups, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
-        self.sums[groups] += np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64)
+        own = vectors[order]
+        if weights is not None:
+            own = own * weights[order, None]
+            counts = np.add.reduceat(weights[order], starts)
+        self.sums[groups] += np.add.reduceat(own, starts, axis=0, dtype=np.float64)
         self.counts[groups] += counts
 
     def means(self) -> np.ndarray:
