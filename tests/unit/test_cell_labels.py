@@ -121,6 +121,17 @@ def test_p_is_the_largest_over_what_is_alike_in_all_cells():
     assert exclusive_p(call, [0, 1], rates._replace(scatter=0.2)) > exclusive_p(call, [0, 1], rates)
 
 
+def test_a_location_that_nobody_knows_is_not_ruled_out():
+    told = np.array([[0.9, 0.03, 0.02], [0.03, 0.9, 0.02], [np.nan, np.nan, np.nan]])
+    rates = Rates(told, 0.8, 0.02)
+    # of a protein in the third alone the model might tell now the first and now the second
+    call = Call(np.array([14, 13, 0]), 0, 30)
+    assert exclusive_p(call, [0, 1], rates) < 1e-3
+    assert np.isnan(exclusive_p(call, [0, 1, 2], rates))
+    rates.told[2] = [0.45, 0.45, 0.1]
+    assert exclusive_p(call, [0, 1, 2], rates) > 0.05
+
+
 def test_false_calls_are_few_where_every_cell_is_alike():
     rng = np.random.default_rng(4)
     rates = Rates(np.array([[0.9, 0.04], [0.04, 0.9]]), 0.8, 0.0)

@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from wherein.analysis.compartments import Pair, choose_pairs, compartment_tables, groups_of, log_ratio
-from wherein.analysis.published_variation import compare_published, hanley_mcneil, published_of
+from wherein.analysis.published_variation import auc_interval, compare_published, hanley_mcneil, published_of
 
 A, B, AB = frozenset({"A"}), frozenset({"B"}), frozenset({"A", "B"})
 
@@ -85,5 +86,19 @@ def test_published_variation_beside_what_is_measured():
     row = found.iloc[0]
     assert (row["n_with"], row["n_without"], row["auc"]) == (5, 15, 1.0)
     assert row["p"] == row["q"] < 0.01
+    assert row["auc_low"] < 0.8, "five proteins leave some doubt"
+    assert row["auc_high"] == 1
     assert hanley_mcneil(0.5, 30, 30) == pytest.approx(0.0753, abs=0.002)
     assert len(compare_published(pd.DataFrame({"z": []}), told)) == 0
+
+
+@pytest.mark.parametrize("area", [0.5, 0.95])
+def test_intervals_of_areas_hold_the_area(area):
+    rng = np.random.default_rng(0)
+    shift, held = norm.ppf(area) * np.sqrt(2), []
+    for _ in range(600):
+        auc = (rng.normal(shift, 1, 5)[:, None] > rng.normal(0, 1, 15)).mean()
+        low, high = auc_interval(auc, 5, 15)
+        assert 0 <= low <= auc <= high <= 1
+        held.append(low <= area <= high)
+    assert np.mean(held) >= 0.93

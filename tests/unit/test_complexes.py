@@ -160,6 +160,12 @@ def test_files_of_complexes(tmp_path):
     assert found == GeneSet('the "A" complex', "CORUM:1", frozenset("ABC"))
     with pytest.raises(GeneSetError, match=r"found none of Rat; biology\.complexes\.organism may be Human, Mouse"):
         read_complexes(path, "Rat")
+    path.write_text(head + rows + '9\t"open\tHuman\t\tA;B\n10\tnext\tHuman\t\tC;D\n')
+    with pytest.raises(GeneSetError, match="a quote that is not closed"):
+        read_complexes(path, "Human")
+    many = "\t".join(f"GENE{n}" for n in range(20_000))
+    (tmp_path / "quoted.gmt").write_text(f'"open\tna\t{many}\nnext\tna\tA\tB\n')
+    assert [len(one.genes) for one in read_complexes(tmp_path / "quoted.gmt", "Human")] == [20_000, 2]
     (tmp_path / "sets.gmt").write_text("AB\tCORUM:1\tA\tB\n")
     assert read_complexes(tmp_path / "sets.gmt", "Human") == [GeneSet("AB", "CORUM:1", frozenset("AB"))]
     with pytest.raises(GeneSetError, match="cannot be read"):

@@ -90,6 +90,19 @@ def test_explained_by_brute_force():
     assert explanation(found.loc[2].to_dict()) is None
 
 
+def test_covariates_that_say_the_same_count_once():
+    rng = np.random.default_rng(6)
+    samples = np.repeat(np.arange(3), 25)
+    axis, once = rng.normal(size=75), np.zeros((75, len(NAMES)))
+    once[:, NAMES.index("contrast")], once[:, NAMES.index("solidity")] = rng.normal(size=(2, 75))
+    twice = once.copy()
+    twice[:, NAMES.index("nucleus_contrast")] = 2 * once[:, NAMES.index("contrast")]
+    twice[:, NAMES.index("nucleus_solidity")] = once[:, NAMES.index("solidity")]
+    alone, both = (explained(axis, own, NAMES, samples, samples, 3) for own in (once, twice))
+    assert both["outline_p"].tolist() == pytest.approx(alone["outline_p"].tolist())
+    assert both["outline_r2"].tolist() == pytest.approx(alone["outline_r2"].tolist())
+
+
 def test_a_sample_costs_no_more_in_a_larger_run(monkeypatch):
     groups = []
     own = measured_by.group_means

@@ -279,6 +279,8 @@ def test_a_whole_genome_makes_more_of_the_same(tmp_path):
     bare.write_text("\n".join(genes + elsewhere))
     again, _ = run(tmp_path, clusters, {"go": gmt}, genome=str(bare), permutations=0)
     assert again["p_genome"].equals(table["p_genome"])
+    bare.write_text("gene_type\tsymbol\nprotein_coding\tAAA\nlncRNA\tBBB\nprotein-coding\n")
+    assert read_genome(bare, None) == {"AAA"}
     bare.write_text("")
     with pytest.raises(GeneSetError, match="found no gene"):
         run(tmp_path, clusters, {"go": gmt}, genome=str(bare))

@@ -3,7 +3,14 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, norm, pearson3
 from wherein.analysis.aggregate import group_means
 from wherein.analysis.covariates import explained, standardized, without_covariates
-from wherein.analysis.within_samples import _quantile, judge_samples, usual_samples
+from wherein.analysis.within_samples import (
+    NEIGHBOURS,
+    OWN_WEIGHT,
+    _like_neighbours,
+    _quantile,
+    judge_samples,
+    usual_samples,
+)
 from wherein.simulate.vectors import COVARIATES, plant_cells
 
 
@@ -86,6 +93,29 @@ def test_a_value_beyond_the_end_of_the_fitted_distribution_is_no_certainty():
         assert z[near] == pytest.approx(norm.isf(pearson3.sf(values[near], skew)), abs=1e-6)
     several = _quantile(np.array([5.0, 5.0]), np.array([[0.0, 0.0], [1.0, 1.0], [-0.8, 0.8]]))
     assert several == pytest.approx([_quantile(np.array([5.0]), np.array([0, 1, skew]))[0] for skew in (-0.8, 0.8)])
+
+
+@pytest.mark.parametrize("number", [4, 40])
+def test_neighbours_by_all_distances(number):
+    rng = np.random.default_rng(3)
+    samples = rng.permutation(np.repeat(np.arange(number), 9))
+    white, means = rng.normal(size=(len(samples), 5)), rng.normal(size=(number, 3))
+    towards, clean = rng.normal(size=(number, 6, 3)), rng.random(number) < 0.8
+    found, turned = white.copy(), towards.copy()
+    _like_neighbours(found, turned, samples, means, clean)
+    for sample in range(number):
+        others = sorted(
+            set(np.flatnonzero(clean)) - {sample}, key=lambda other: np.linalg.norm(means[other] - means[sample])
+        )
+        near = [white[samples == other] for other in others[:NEIGHBOURS]]
+        weight = len(near) + OWN_WEIGHT
+        scatter = sum((own[:, :3].T @ own[:, :3] / 9 for own in near), OWN_WEIGHT * np.eye(3)) / weight
+        values, vectors = np.linalg.eigh(scatter)
+        turn = vectors @ np.diag(values**-0.5) @ vectors.T
+        rest = (sum((own[:, 3:] ** 2).mean() for own in near) + OWN_WEIGHT) / weight
+        own = white[samples == sample]
+        assert found[samples == sample] == pytest.approx(np.hstack([own[:, :3] @ turn, own[:, 3:] / np.sqrt(rest)]))
+        assert turned[sample] == pytest.approx(towards[sample] @ turn)
 
 
 def test_what_cannot_be_judged():

@@ -52,15 +52,20 @@ def read_complexes(path: str | Path, organism: str) -> list[GeneSet]:
     path = Path(path)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as text:
-            rows = list(csv.reader(text, delimiter="\t"))
+            lines = text.readlines()
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise GeneSetError(f"complexes {path} cannot be read ({error}); biology.complexes.file names them") from error
-    head = rows[0] if rows else []
+    head = lines[0].rstrip("\r\n").replace('"', "").split("\t") if lines else []
     place = {
         column: next((head.index(name) for name in names if name in head), None) for column, names in COLUMNS.items()
     }
     if place["name"] is None or place["genes"] is None:
         return read_gmt(path)
+    try:
+        # a quote that nothing closes would else take all lines behind it for one cell
+        rows = list(csv.reader(lines, delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise GeneSetError(f"complexes {path}: a cell begins with a quote that is not closed ({error})") from error
     cells = [
         {column: row[at] if at is not None and at < len(row) else "" for column, at in place.items()}
         for row in rows[1:]

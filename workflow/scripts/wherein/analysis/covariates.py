@@ -173,13 +173,14 @@ def explained(
             here, of = np.unique(fields[mine], return_inverse=True)
             terms = terms - group_means(terms, of, len(here))[of]
             terms = terms[:, terms.std(axis=0) > 0]
-            spare = len(mine) - len(here) - terms.shape[1]
+            slopes, _, rank, _ = np.linalg.lstsq(terms, centred[mine], rcond=None)
+            # covariates that say the same count once: where a cell is its nucleus, half of them do
+            spare = len(mine) - len(here) - int(rank)
             total = float((centred[mine] ** 2).sum())
-            if not terms.shape[1] or spare < 3 or total <= 0:
+            if not rank or spare < 3 or total <= 0:
                 continue
-            fitted = terms @ np.linalg.lstsq(terms, centred[mine], rcond=None)[0]
-            r2[sample] = 1 - float(((centred[mine] - fitted) ** 2).sum()) / total
-            ratio = (r2[sample] / terms.shape[1]) / max((1 - r2[sample]) / spare, 1e-12)
-            p[sample] = fisher.sf(ratio, terms.shape[1], spare)
+            r2[sample] = 1 - float(((centred[mine] - terms @ slopes) ** 2).sum()) / total
+            ratio = (r2[sample] / rank) / max((1 - r2[sample]) / spare, 1e-12)
+            p[sample] = fisher.sf(ratio, rank, spare)
         table[f"{group}_r2"], table[f"{group}_p"] = r2, p
     return table

@@ -133,21 +133,20 @@ def exclusive_p(call: Call, image: Sequence[int], rates: Rates) -> float:
         rates: of the model.
 
     Returns:
-        p; NaN where the rates of fewer than two of the classes are known.
+        p; NaN where the rates of one of the classes are not known: a protein that is there alone is not ruled out.
     """
-    known = [own for own in image if np.isfinite(rates.told[own, own])]
-    if len(known) < 2 or call.cells == 0:
+    if len(image) < 2 or call.cells == 0 or not np.isfinite(rates.told[image, image]).all():
         return np.nan
     found = []
-    for own in known:
+    for own in image:
         others = [other for other in image if other != own]
         wrong = float(np.clip(rates.told[own, others].sum(), 1 - LARGEST_RATE, LARGEST_RATE))
         seen = int(call.single[others].sum())
         found.append(_at_least(seen, call.cells, wrong, rates.scatter))
     pairs = [
         rates.told[first, first] * rates.told[second, second] * rates.both
-        for place, first in enumerate(known)
-        for second in known[place + 1 :]
+        for place, first in enumerate(image)
+        for second in image[place + 1 :]
     ]
     # of all pairs the one that is told together least often is hardest to rule out
     double = float(np.clip(min(pairs), 1 - LARGEST_RATE, LARGEST_RATE))

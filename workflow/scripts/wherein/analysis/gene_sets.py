@@ -207,7 +207,10 @@ def read_genome(path: str | Path, known: Identifiers | None) -> frozenset[str]:
     names = lines
     if "symbol" in head:
         table = csv.DictReader(lines, delimiter="\t" if "\t" in lines[0] else ",")
-        names = [row["symbol"] for row in table if row.get("gene_type", "protein-coding") == "protein-coding"]
+        coding = [
+            row for row in table if (row.get("gene_type", "protein-coding") or "").replace("_", "-") == "protein-coding"
+        ]
+        names = [row["symbol"] or "" for row in coding]
     symbols = frozenset(translated((name.strip() for name in names if name.strip()), known)[0].values())
     if not symbols:
         raise GeneSetError(f"genome {path}: found no gene; it needs a column `symbol`, or one gene a line")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import false_discovery_control, mannwhitneyu
 
 COLUMNS = ("measure", "published", "n_with", "n_without", "auc", "auc_low", "auc_high", "p", "q")
@@ -47,7 +48,7 @@ def compare_published(measures: pd.DataFrame, published: pd.DataFrame) -> pd.Dat
 
     Returns:
         Columns COLUMNS, one row a measure and published column with FEWEST proteins on both sides. `auc`: probability
-        that a published protein has the larger value, ties by half; its interval is that of Hanley and McNeil (1982).
+        that a published protein has the larger value, ties by half; its interval: `auc_interval`.
         p: two-sided Mann-Whitney test; q: Benjamini-Hochberg over all rows.
     """
     rows = []
@@ -61,8 +62,7 @@ def compare_published(measures: pd.DataFrame, published: pd.DataFrame) -> pd.Dat
                 continue
             test = mannwhitneyu(with_, without, alternative="two-sided")
             auc = float(test.statistic) / (len(with_) * len(without))
-            error = 1.96 * hanley_mcneil(auc, len(with_), len(without))
-            limits = {"auc_low": max(0.0, auc - error), "auc_high": min(1.0, auc + error)}
+            limits = dict(zip(("auc_low", "auc_high"), auc_interval(auc, len(with_), len(without)), strict=True))
             counts = {"n_with": len(with_), "n_without": len(without)}
             rows.append(
                 {"measure": measure, "published": name, **counts, "auc": auc, **limits, "p": float(test.pvalue)}
@@ -71,6 +71,22 @@ def compare_published(measures: pd.DataFrame, published: pd.DataFrame) -> pd.Dat
     if len(found):
         found["q"] = false_discovery_control(found["p"].astype(float))
     return found
+
+
+def auc_interval(auc: float, with_: int, without: int) -> tuple[float, float]:
+    """Areas under the curve that the one found does not contradict at 95 %.
+
+    The standard error is that of the limit, not of the area found, as in Wilson's interval of a share: at an area of 1
+    the latter is 0, and a few proteins would seem to leave no doubt (Newcombe 2006, Stat. Med. 25:559).
+    """
+
+    def beyond(limit: float) -> float:
+        return abs(auc - limit) - 1.96 * hanley_mcneil(limit, with_, without)
+
+    least = 1e-9
+    low = brentq(beyond, 0.0, max(auc - least, 0.0)) if auc > least else 0.0
+    high = brentq(beyond, min(auc + least, 1.0), 1.0) if auc < 1 - least else 1.0
+    return float(low), float(high)
 
 
 def hanley_mcneil(auc: float, with_: int, without: int) -> float:

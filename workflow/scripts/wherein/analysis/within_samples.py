@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.spatial import KDTree
 from scipy.special import log_ndtr
 from scipy.stats import false_discovery_control, norm, pearson3
 
@@ -232,10 +233,11 @@ def _like_neighbours(
     inside = np.array([white[own, :count].T @ white[own, :count] / len(own) for own in rows])
     outside = np.array([(white[own, count:] ** 2).mean() if white.shape[1] > count else 1.0 for own in rows])
     usual = np.flatnonzero(clean)
+    # one more, as a sample is its own neighbour
+    nearest = KDTree(means[usual]).query(means, min(NEIGHBOURS + 1, len(usual)))[1].reshape(number, -1)
     for sample in range(number):
-        others = usual[usual != sample]
-        apart = ((means[others] - means[sample]) ** 2).sum(axis=1)
-        near = others[np.argsort(apart, kind="stable")[:NEIGHBOURS]]
+        near = usual[nearest[sample]]
+        near = near[near != sample][:NEIGHBOURS]
         weight = len(near) + OWN_WEIGHT
         scatter = (inside[near].sum(axis=0) + OWN_WEIGHT * np.eye(count)) / weight
         values, vectors = np.linalg.eigh(scatter)
