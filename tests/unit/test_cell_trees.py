@@ -120,7 +120,7 @@ def test_features_of_the_atlas_alone_count(tmp_path):
 def test_cells_are_limited_as_the_atlas_limits_them(tmp_path):
     for name in ("little", "none"):
         (tmp_path / name).mkdir()
-    little, _, _ = made(tmp_path / "little", clip=0.5)
+    little, _, _ = made(tmp_path / "little", proteins=["MIX"], clip=0.5)
     assert little["middle"].max() <= np.sqrt(WIDTH)
-    free, _, _ = made(tmp_path / "none", clip=None)
+    free, _, _ = made(tmp_path / "none", proteins=["MIX"], clip=None)
     assert free["middle"].max() > np.sqrt(WIDTH)
