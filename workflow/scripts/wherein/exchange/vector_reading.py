@@ -125,7 +125,7 @@ class TextVectors:
         dtype = dict.fromkeys(self._meta.values(), str)
         first = 0
         try:
-            # all columns: where some are chosen, pandas says nothing of a row that is too long, whose numbers are shifted
+            # all columns: where some are chosen, pandas says nothing of a row that is too long
             for part in self._read(self._names, chunksize=BLOCK, dtype=dtype):
                 meta = pd.DataFrame({ours: part[name].to_numpy(object) for ours, name in self._meta.items()})
                 yield first, _texts(meta), _numbers(part[self.features])
