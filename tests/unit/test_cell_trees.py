@@ -115,3 +115,12 @@ def test_fields_have_no_cells(tmp_path):
 def test_features_of_the_atlas_alone_count(tmp_path):
     found, _, _ = made(tmp_path, proteins=["MIX"], striking=0, clades=2, features=[f"f{n}" for n in (2, 3, 4, 5, 0, 9)])
     assert len(found) == 32
+
+
+def test_cells_are_limited_as_the_atlas_limits_them(tmp_path):
+    for name in ("little", "none"):
+        (tmp_path / name).mkdir()
+    little, _, _ = made(tmp_path / "little", proteins=["MIX"], clip=0.5)
+    assert little["middle"].max() <= np.sqrt(WIDTH)
+    free, _, _ = made(tmp_path / "none", proteins=["MIX"], clip=None)
+    assert free["middle"].max() > np.sqrt(WIDTH)

@@ -114,6 +114,13 @@ def test_terms_within_one_location_are_tested_against_that_location(tmp_path):
     assert (inside["n_tests"] == 2).all()
 
 
+def test_locations_asked_for_that_no_proteins_have_are_told(tmp_path):
+    tables, _, summary = grouped(tmp_path, within=["Nucleoli", "Nucleolli"])
+    inside = tables["groups"][tables["groups"]["grouping"] == "within"]
+    assert set(inside["label"]) == {"Nucleoli"}
+    assert any(note.endswith("(atlas.groupings.within): Nucleolli") for note in summary["notes"])
+
+
 def test_terms_by_hand():
     rng = np.random.default_rng(0)
     symbols = {f"P{n}": frozenset([f"P{n}"]) for n in range(30)}

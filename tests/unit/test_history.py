@@ -141,6 +141,9 @@ def test_what_makes_a_space(tmp_path):
         space(level="field"),
     ]  # fmt: skip
     assert len(set(different)) == len(different)
+    made_elsewhere = [space(kind="published", weights=name, weights_sha256=None) for name in ("", "v1", "v2")]
+    assert len(set(made_elsewhere)) == 3, "sources.<name>.space"
+    assert space(weights="a.pt") == space(weights="b.pt"), "of a network the weights count, not their path"
     # the number of shards makes no difference
     assert space_of([tmp_path / "e.parquet"] * 2, ("a", "b")) == space_of([tmp_path / "e.parquet"], ("a", "b"))
 

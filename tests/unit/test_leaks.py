@@ -7,6 +7,7 @@ from wherein import tables
 from wherein.analysis.leaks import (
     NEIGHBOUR_COLUMNS,
     batch_probe,
+    by_source,
     has_partner,
     nearest_across,
     neighbour_probe,
@@ -190,6 +191,21 @@ def test_standardized_features_bear_gaps_and_constants():
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
     assert (found[:, 1] == 0).all()
     assert found[0, 2] == 0
+
+
+def test_a_feature_that_varies_by_rounding_tells_nothing():
+    means = np.random.default_rng(0).normal(size=(37, 3)).astype(np.float32)
+    means[:, 1] = 0.1
+    means[::2, 1] = np.nextafter(np.float32(0.1), np.float32(1))
+    assert (standardized(means)[:, 1] == 0).all()
+
+
+def test_two_sources_may_give_plates_and_samples_one_name():
+    rows = pd.DataFrame({"field_id": list("abc"), "version": "v", "plate": ["1", "1", None], "sample": ["s", "s", "s"]})
+    found = by_source(rows, rows.assign(source=["x", "y", "x"]))
+    assert found["plate"].iloc[:2].tolist() == ["x/1", "y/1"]
+    assert found["plate"].isna().tolist() == [False, False, True]
+    assert found["sample"].tolist() == ["x/s", "y/s", "x/s"]
 
 
 def test_a_run_is_probed_from_its_tables(tmp_path):

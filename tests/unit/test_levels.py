@@ -1,5 +1,7 @@
 """One vector for many, beside plain figures of the same."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -150,3 +152,20 @@ def test_infinite_values_are_not_known(method):
     unknown = vectors.copy()
     vectors[0, 1], unknown[0, 1] = np.inf, np.nan
     np.testing.assert_allclose(combine(vectors, None, method), combine(unknown, None, method))
+
+
+def test_vectors_are_held_once():
+    """Blocks come one after another; beside all of them no second copy is made."""
+    rows, width = 4000, 500
+
+    def blocks(wanted):
+        for start in range(0, rows, 100):
+            inside = start + np.flatnonzero(wanted[start : start + 100])
+            yield inside, np.ones((len(inside), width), np.float32)
+
+    tracemalloc.start()
+    found = group_vectors(blocks, np.arange(rows) // 10, rows // 10, width)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found == 1).all()
+    assert peak < 1.5 * rows * width * 4

@@ -93,6 +93,25 @@ def test_a_row_of_another_length_is_an_error(tmp_path):
         open_vectors(str(path))
 
 
+def test_a_long_row_far_down_is_an_error(tmp_path):
+    rows = [f"G{number}\t{number}.5\t2" for number in range(300)]
+    rows[250] += "\t3"
+    (tmp_path / "t.tsv").write_text("\n".join(["genes\ta\tb", *rows]))
+    table = open_vectors(str(tmp_path / "t.tsv"))
+    with pytest.raises(TableError, match="Expected 3 fields in line 252, saw 4"):
+        list(table.blocks())
+
+
+def test_lists_of_nothing_are_no_vectors(tmp_path):
+    lists = [None, [], [1.0, 2.0], [3.0]]
+    pd.DataFrame({"genes": list("ABCD"), "v": lists}).to_parquet(tmp_path / "t.parquet")
+    found = open_vectors(str(tmp_path / "t.parquet")).rows(range(4))
+    assert np.isnan(found).all(axis=1).tolist() == [True, True, False, True]
+    pd.DataFrame({"genes": list("AB"), "v": [np.zeros(0), None]}).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(TableError, match="no row has a number in the lists of 'v'"):
+        open_vectors(str(tmp_path / "none.parquet"))
+
+
 def test_keys_of_anndata_and_parquet(tmp_path):
     data = AnnData(drawn(), obs=pd.DataFrame({"genes": GENES}, index=list("abcde")))
     data.obsm["X_pca"] = drawn(5, 3, 1)

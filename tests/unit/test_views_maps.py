@@ -111,3 +111,16 @@ def test_nothing_to_align(tmp_path, number):
     write_table(tmp_path / "a.parquet", table, ALIGNED, {"layout": "none"})
     plot_aligned(str(tmp_path / "a.parquet"), "hpa19", REPORT, str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_model_of_one_vector_does_not_stop_the_others(monkeypatch):
+    def places(points, *given):
+        assert all(own.shape[1] for own in points), "umap takes no points without a dimension"
+        return [np.zeros((len(own), 2), np.float32) for own in points]
+
+    monkeypatch.setattr("wherein.analysis.aligned.aligned_coordinates", places)
+    names, vectors = [f"P{row}" for row in range(8)], np.random.default_rng(0).normal(size=(8, 4))
+    maps = [ProteinMap("good", names, [None] * 8, vectors), ProteinMap("flat", names, [None] * 8, np.ones((8, 4)))]
+    table, notes = align(maps, settings("atlas"))
+    assert len(table) == 16
+    assert any("same vector" in note and note.endswith("flat") for note in notes)

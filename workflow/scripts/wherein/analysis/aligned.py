@@ -130,6 +130,10 @@ def align(maps: Sequence[ProteinMap], settings: dict[str, Any]) -> tuple[pd.Data
         notes.append(f"maps of fewer than {SMALLEST_UMAP} proteins are left out: {few}")
     layout = layout_of(settings)
     scores = [principal_components(own.vectors, settings["components"])[0] for own in kept]
+    alike = [own.name for own, found in zip(kept, scores, strict=True) if not found.shape[1]]
+    if alike:
+        notes.append(f"all proteins have the same vector, and their places tell nothing: {', '.join(alike)}")
+        scores = [found if found.shape[1] else np.zeros((len(found), 1), np.float32) for found in scores]
     if len(kept) > 1:
         names = [own.proteins for own in kept]
         places = aligned_coordinates(scores, names, layout, settings["alignment"], settings["alignment_window"])

@@ -103,6 +103,11 @@ def group_proteins(
         named, missing = _named(table)
         inside = _within(table)
         told.notes += missing
+        lacking = sorted(set(table.own["within"] or []) - {label for label, _ in inside.members})
+        if lacking:
+            told.notes.append(
+                f"no two proteins have one of these locations alone (atlas.groupings.within): {', '.join(lacking)}"
+            )
         masks = np.zeros((atlas.n_obs, len(named.members)), bool)
         for column, held in enumerate(named.members.values()):
             masks[held, column] = True

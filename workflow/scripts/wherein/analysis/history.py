@@ -1,6 +1,6 @@
 """What the atlas said of each protein in every release state, kept from run to run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,15 @@ def release_state(fields: str | Path, sources: Iterable[str]) -> str:
 
 
 def space_of(embeddings: Iterable[str | Path], features: Sequence[str]) -> str:
-    """Digest of what decides whether vectors of two runs compare: features, weights, normalization."""
+    """Digest of what decides whether vectors of two runs compare: features, weights or named space, normalization."""
     said = [read_metadata(path) for path in embeddings]
-    words = {digest([own.get(word) for word in SPACE_WORDS]) for own in said}
+    words = {digest([*(own.get(word) for word in SPACE_WORDS), *_named_space(own)]) for own in said}
     return digest([list(features), sorted(words)])
+
+
+def _named_space(said: Mapping[str, Any]) -> list[str]:
+    """What the configuration calls the space of vectors that were made elsewhere, which have no weights to tell it."""
+    return [said["weights"]] if said.get("kind") == "published" and said.get("weights") else []
 
 
 def state_rows(state: str, space: str, atlas: Any, scale: Scale, table: pd.DataFrame) -> pd.DataFrame:

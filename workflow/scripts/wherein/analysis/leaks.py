@@ -30,6 +30,9 @@ ALARM_P = 0.01
 ALARM_LIFT = 0.1
 """An alarm asks for both: that it is no chance, and that it is a tenth at least of the way from chance to certainty."""
 
+ROUNDING = 1e-6
+"""Deviation over the mean below which a feature of float32 varies by rounding alone."""
+
 CLIP = 10.0
 """Standardized features are limited to plus and minus this, so that one broken field rules no distance."""
 
@@ -84,6 +87,7 @@ def probe_leaks(
         seed, deals = settings["seed"], settings["leak_deals"]
         found = neighbour_probe(rows, means, deals, settings["leak_queries"], seed)
         tables.write_tsv(neighbours, found, NEIGHBOUR_COLUMNS)
+        told = told._replace(units=by_source(told.units, tables.current_fields(fields)))
         batch = batch_probe(told.units, told.truth, told.probabilities, told.folds, deals, seed)
         alarms = sentences(found, batch)
         write_json(
@@ -109,13 +113,27 @@ def described(units: pd.DataFrame, vectors: np.ndarray, fields: str, split: str)
     """
     places = units.groupby(KEY, sort=False).indices
     have = pd.DataFrame(list(places), columns=KEY).assign(place=range(len(places)))
-    catalog = tables.current_fields(fields)[[*KEY, "sample", "reagent", "plate", "cell_line", "labels", "control"]]
+    catalog = tables.current_fields(fields)
+    catalog = by_source(catalog, catalog)[[*KEY, "sample", "reagent", "plate", "cell_line", "labels", "control"]]
     folds = tables.read_tables([split], [*KEY, "gene_group", *SPLITS])
     rows = have.merge(catalog[~catalog["control"].astype(bool)], on=KEY).merge(folds, on=KEY)
     kind = [";".join(sorted({term.casefold() for term in own})) for own in rows["labels"]]
     rows = rows.assign(kind=kind).drop(columns=["labels", "control"])
     means = mean_vectors(vectors, places.values())[rows["place"]]
     return rows.drop(columns="place").reset_index(drop=True), means
+
+
+def by_source(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
+    """Samples and plates under the name of their source: two sources may both have a plate 1.
+
+    Args:
+        rows: field_id, version, sample, plate of each field.
+        catalog: rows of fields.parquet, with `source`.
+    """
+    known = catalog[[*KEY, "source"]].drop_duplicates(KEY).rename(columns={"source": "_source"})
+    source = rows[KEY].merge(known, on=KEY, how="left")["_source"].fillna("").astype(object).to_numpy()
+    named = {name: rows[name].astype(object).where(rows[name].notna()) for name in ("sample", "plate")}
+    return rows.assign(**{name: (source + "/" + own.fillna("")).where(own.notna()) for name, own in named.items()})
 
 
 def standardized(means: np.ndarray) -> np.ndarray:
@@ -128,7 +146,9 @@ def standardized(means: np.ndarray) -> np.ndarray:
     centre = values.sum(axis=0) / count
     values = np.where(known, values - centre, 0)
     spread = np.sqrt((values**2).sum(axis=0) / count)
-    values = np.clip(np.divide(values, spread, out=np.zeros_like(values), where=spread > 0), -CLIP, CLIP)
+    # what varies by rounding alone is the same for all
+    alive = spread > ROUNDING * np.abs(centre)
+    values = np.clip(np.divide(values, spread, out=np.zeros_like(values), where=alive), -CLIP, CLIP)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return np.divide(values, length, out=np.zeros_like(values), where=length > 0).astype(np.float32)
 

@@ -146,13 +146,15 @@ def group_vectors(
         chosen = np.zeros(groups + 1, bool)
         chosen[inside] = True
         wanted = chosen[np.where(codes < 0, groups, codes)]
-        rows, parts = [], []
-        for place, vectors in blocks(wanted):
-            rows.append(place)
-            parts.append(np.asarray(vectors, np.float32))
-        if not rows:
+        number, filled = np.count_nonzero(wanted), 0
+        # blocks go where they stay: to put them together afterwards would hold all of them twice
+        place, vectors = np.empty(number, np.int64), np.empty((number, width), np.float32)
+        for rows, part in blocks(wanted):
+            place[filled : filled + len(rows)], vectors[filled : filled + len(rows)] = rows, part
+            filled += len(rows)
+        place, vectors = place[:filled], vectors[:filled]
+        if not filled:
             continue
-        place, vectors = np.concatenate(rows), np.concatenate(parts)
         order = np.argsort(codes[place], kind="stable")
         cuts = np.flatnonzero(np.diff(codes[place][order])) + 1
         for members in np.split(order, cuts):

@@ -124,11 +124,14 @@ class TextVectors:
         # names are text: a gene NA1 or a well 007 is no number
         dtype = dict.fromkeys(self._meta.values(), str)
         first = 0
-        wanted = [*dict.fromkeys(self._meta.values()), *self.features]
-        for part in self._read(self._names, chunksize=BLOCK, dtype=dtype, usecols=wanted):
-            meta = pd.DataFrame({ours: part[name].to_numpy(object) for ours, name in self._meta.items()})
-            yield first, _texts(meta), _numbers(part[self.features])
-            first += len(part)
+        try:
+            # all columns: where some are chosen, pandas says nothing of a row that is too long
+            for part in self._read(self._names, chunksize=BLOCK, dtype=dtype):
+                meta = pd.DataFrame({ours: part[name].to_numpy(object) for ours, name in self._meta.items()})
+                yield first, _texts(meta), _numbers(part[self.features])
+                first += len(part)
+        except pd.errors.ParserError as error:
+            raise TableError(f"{self._path} cannot be read as a table of vectors: {error}") from error
 
     def rows(self, wanted: Sequence[int]) -> np.ndarray:
         """Vectors of some rows, in the order asked for."""
@@ -170,6 +173,8 @@ class ParquetVectors:
         self._width = 0
         if self._list:
             self._width = self._first_width()
+            if not self._width:
+                raise TableError(f"{path}: no row has a number in the lists of {self._list!r}")
         else:
             numbers = [field.name for field in schema if _is_number(field.type)]
             found = _feature_columns(path, schema.names, numbers, set(self._meta.values()), features)
@@ -178,7 +183,7 @@ class ParquetVectors:
 
     def _first_width(self) -> int:
         for batch in self._file.iter_batches(1, columns=[self._list]):
-            if batch.column(0).is_valid()[0].as_py():
+            if batch.column(0).is_valid()[0].as_py() and len(batch.column(0)[0]):
                 return len(batch.column(0)[0])
         return 0
 
