@@ -173,7 +173,7 @@ def _draw_change(axes: Axes, rows: pd.DataFrame, most: int) -> None:
     axes.set_xlabel("abundance, log$_2$ b over a" if brighter.notna().any() else "abundance was not measured")
     axes.set_ylabel("shift, standard deviations of a replicate")
     axes.set_title("Change of place and of amount")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    axes.legend(loc="best")
     axes.margins(0.12)
     named = rows[moved].head(most)
     points = [(float(x[row]), float(named.loc[row, "shift"]), str(named.loc[row, "protein"])) for row in named.index]
