@@ -170,6 +170,10 @@ def test_controls_set_what_is_negative(tmp_path):
     assert limits.loc["a", "held_out_cells"] == 120
     assert 0 < limits.loc["a", "held_out_share"] < 0.06
     assert any("of controls" in note and "%" in note for note in summary["notes"])
+    # where controls say less than 1/2, a cell above them is somewhere
+    low = [[row[0] / 4, 0.1, 0.1] for row in told[:120]] + [[0.9, 0.1, 0.1]] * 4 + [[0.3, 0.1, 0.1], [0.1, 0.3, 0.1]]
+    found, _, _ = label(run, tmp_path, low + told[126:], min_cells=5)
+    assert found.set_index("gene").loc["A", "label_sets"] == "Nucleoplasm 5 | Negative 1"
     off, _, summary = label(run, tmp_path, told, min_cells=5, negative={"percentile": None})
     assert off.set_index("gene").loc["A", "label_sets"] == "Nucleoplasm 6"
     assert any("percentile is null" in note for note in summary["notes"])

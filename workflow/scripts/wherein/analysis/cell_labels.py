@@ -12,7 +12,7 @@ from scipy.stats import false_discovery_control
 from wherein.analysis.aggregate import FIELD_COLUMNS, protein_name
 from wherein.analysis.controls import LIMIT_COLUMNS
 from wherein.analysis.exclusive import Call, Rates, estimate_rates, exclusive_p
-from wherein.analysis.negative import largest, limit_note, location_limits
+from wherein.analysis.negative import limit_note, location_limits
 from wherein.analysis.tested import write_tested
 from wherein.crops.samples import in_small_sample
 from wherein.labels import NEGATIVE, vocabulary
@@ -70,10 +70,8 @@ def label_cells(
         set_by_controls, told_limits = location_limits(table, classes, fields, cells, settings)
         write_tsv(limits, told_limits, LIMIT_COLUMNS)
         if classes and len(units):
-            places = [name for name in classes if name != NEGATIVE]
-            limit = units["unit_id"].map(set_by_controls).fillna(-1.0).to_numpy(float)
-            empty = largest(units, places) <= limit
-            seen &= ~empty[:, None]
+            limit = units["unit_id"].map(set_by_controls).to_numpy(float)
+            seen, empty = with_limit(values, seen, limit, classes)
             told.notes.append(limit_note(told_limits, settings["negative"]["percentile"]))
             told.extra["negative"] = {"cells": len(units), "below_limit": int(empty.sum())}
         image = np.array(units["image"].tolist(), dtype=bool).reshape(len(units), len(classes))
@@ -183,6 +181,34 @@ def told_classes(probabilities: np.ndarray, rule: str) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(largest > 0, probabilities / largest, 0) > 0.625
     raise ValueError(f"cell_label_rule {rule!r}: allowed are rounded, row_maximum")
+
+
+def with_limit(
+    probabilities: np.ndarray, seen: np.ndarray, limit: np.ndarray, classes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let controls say which cells are in no location: those whose largest probability of one is within the limit.
+
+    A cell above the limit is somewhere: it has its most probable location, if the rule gives it none.
+
+    Args:
+        probabilities: (N, C).
+        seen: (N, C) bool, what the rule tells.
+        limit: (N,), NaN where controls set none; the rule then has the last word.
+        classes: C names; Negative is no location.
+
+    Returns:
+        (N, C) bool, and (N,) bool: cells within the limit.
+    """
+    places = np.flatnonzero([name != NEGATIVE for name in classes])
+    if not len(places):
+        return seen, np.zeros(len(seen), bool)
+    values = probabilities[:, places]
+    with np.errstate(invalid="ignore"):
+        empty = values.max(axis=1) <= limit
+        rescued = (values.max(axis=1) > limit) & ~seen[:, places].any(axis=1)
+    told = seen & ~empty[:, None]
+    told[np.flatnonzero(rescued), places[values[rescued].argmax(axis=1)]] = True
+    return told, empty
 
 
 def entropy(counts: np.ndarray) -> float:

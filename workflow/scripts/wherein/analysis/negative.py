@@ -79,6 +79,6 @@ def limit_note(limits: pd.DataFrame, percentile: float | None) -> str:
         else "no cell of a control could be held against other controls"
     )
     return (
-        f"a cell is Negative unless its largest probability of a location exceeds the controls' percentile "
+        f"a cell is Negative where its largest probability of a location is within the controls' percentile "
         f"{percentile:g} ({set_by['limit'].min():.2f} to {set_by['limit'].max():.2f}); {told}"
     )

@@ -173,7 +173,7 @@ def _draw_change(axes: Axes, rows: pd.DataFrame, most: int) -> None:
     axes.set_xlabel("abundance, log$_2$ b over a" if brighter.notna().any() else "abundance was not measured")
     axes.set_ylabel("shift, standard deviations of a replicate")
     axes.set_title("Change of place and of amount")
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     axes.margins(0.12)
     named = rows[moved].head(most)
     points = [(float(x[row]), float(named.loc[row, "shift"]), str(named.loc[row, "protein"])) for row in named.index]
@@ -211,6 +211,9 @@ def _draw_from_to(axes: Axes, rows: pd.DataFrame) -> None:
             axes.text(column, row, str(value), ha="center", va="center", fontsize=8.5)
     axes.set_xticks(range(counts.shape[1]), [shortened(name, 22) for name in counts.columns], rotation=40, ha="right")
     axes.set_yticks(range(counts.shape[0]), [shortened(name, 22) for name in counts.index])
+    # few classes do not make giant squares
+    axes.set_xlim(-0.5, max(counts.shape[1], 4) - 0.5)
+    axes.set_ylim(max(counts.shape[0], 4) - 0.5, -0.5)
     axes.set_xlabel("to: share rises most")
     axes.set_ylabel("from: share falls most")
     axes.set_title("Where moved proteins went")
