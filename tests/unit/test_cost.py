@@ -74,13 +74,13 @@ def test_every_rule_is_a_stage_with_the_same_outputs():
     # done before the cost is asked, or the asking itself
     others = {"catalog", "fetch_release", "cost"}
     targets = {name for name, text in rules().items() if "output:" not in text}
-    # asked for by targets of their own (all_index, all_export, all_packages, all_aligned, all_aggregates): no run reads
-    # what they write
+    # asked for by targets of their own (all_index, all_export, all_packages, all_aligned, all_aggregates, find): no run
+    # reads what they write
     apart = {"index_crops", "crop_statistics", "export_crops", "export_model", "aggregate", "search_policy"}
-    apart |= {"align_models", "align_releases", "plot_aligned"}
+    apart |= {"align_models", "align_releases", "plot_aligned", "find_alike"}
     assert set(rules()) - others - targets - apart == set(stages)
     for name in set(stages) | others:
-        assert not re.search(r'"results/(index|statistics|export|aligned|aggregates)\b', rules()[name]), name
+        assert not re.search(r'"results/(index|statistics|export|aligned|aggregates|find)\b', rules()[name]), name
     for name, outputs in stages.items():
         block = re.search(r"^    output:\n(.*?)^    \w+:", rules()[name], re.M | re.S).group(1)
         written = set(re.findall(r'"((?:results|resources)/[^"]+)"', block))

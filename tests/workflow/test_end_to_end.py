@@ -182,3 +182,18 @@ def test_report_is_packed_with_the_pages(demo):
     assert "report/report.html" in names
     assert any(name.endswith("/index.html") for name in names)
     assert sum(name.endswith(".png") for name in names) >= 10
+
+
+def test_labels_are_audited_and_known_mistakes_are_counted(demo):
+    drawn = pd.concat([pd.read_parquet(path) for path in sorted(demo.folder.glob("results/truth/*/fields.parquet"))])
+    for model in ("classic", "gapnet-pl-untrained"):
+        folder = demo.folder / "results/biology" / model
+        proteins, samples = (pd.read_csv(folder / f"{name}.tsv", sep="\t") for name in ("audit", "audit_samples"))
+        near = pd.read_parquet(demo.folder / f"results/atlas/{model}/neighbours.parquet")
+        assert set(proteins["protein"]) == set(samples["protein"]) == set(near["protein"])
+        assert (proteins["rank"] == np.arange(1, len(proteins) + 1)).all()
+        found = json.loads((demo.folder / f"results/evaluation/{model}/audit.json").read_text())
+        wrong = set(drawn.loc[drawn["mislabelled"], "gene"]) & set(proteins.loc[proteins["score"].notna(), "protein"])
+        assert found["proteins"]["n_wrong"] == len(wrong)
+        assert found["proteins"]["n"] == proteins["score"].notna().sum()
+        assert 0 < found["samples"]["n"] <= len(samples)

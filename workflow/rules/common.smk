@@ -35,6 +35,7 @@ from wherein.models.learned import (
 )
 from wherein.models.networks.registry import NETWORKS
 from wherein.models.weights import read_weights
+from wherein.queries import is_file, query_name
 from wherein.overrides import overrides_for, read_overrides, relabelled_cells
 from wherein.segmentation.methods import METHODS, label_paths, methods_of, own_settings
 from wherein.settings import (
@@ -54,6 +55,7 @@ from wherein.settings import (
     credited_sets,
     enrichment_settings,
     fetched_keys,
+    find_settings,
     files_to_fetch_with,
     for_source,
     gene_set_files,
@@ -554,6 +556,22 @@ def saved_map(wildcards):
     """An input: the map of an earlier run onto which the units of the job's model are placed; none to lay them out."""
     path = config["atlas"]["onto_map"]
     return path.replace("{model}", wildcards.model) if path else []
+
+
+def answers(wildcards):
+    """An input: the answers of all models to the query that was asked."""
+    if not config["query"]:
+        raise WorkflowError(
+            "nothing to find: ask with --config query=MKI67 (a protein by symbol or Ensembl id, a cell or field by its "
+            "name in units.parquet, or the path of a file with an example on each line)"
+        )
+    asked = query_name(config["query"])
+    return [f"results/find/{asked}/{model}/index.html" for model in config["models"] if shards(model)]
+
+
+def files_of_query(wildcards):
+    """An input: the list of examples, where the query is one."""
+    return [config["query"]] if config["query"] and is_file(config["query"]) else []
 
 
 def names_of_aligned_models(wildcards):

@@ -13,6 +13,7 @@ localrules:
     all_embed,
     all_aligned,
     all_aggregates,
+    find,
 
 
 rule all_download:
@@ -71,3 +72,8 @@ rule all_aligned:
 rule all_aggregates:
     input:
         evaluated("results/aggregates/{model}"),
+
+
+rule find:
+    input:
+        answers,

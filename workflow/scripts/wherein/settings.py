@@ -553,6 +553,13 @@ def neighbour_settings(config: dict[str, Any]) -> dict[str, Any]:
     return own["neighbours"] | {key: own[key] for key in ("vocabulary", "points", "seed")}
 
 
+def find_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What the answer to a query depends on of the section `atlas`."""
+    own = config["atlas"]
+    shared = {key: own["neighbours"][key] for key in ("metric", "own")}
+    return own["find"] | shared | {key: own[key] for key in ("vocabulary", "points", "seed")}
+
+
 def audit_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What the label audit depends on of the section `atlas`."""
     own = config["atlas"]

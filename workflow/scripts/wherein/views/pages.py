@@ -38,6 +38,7 @@ STAGE_NAMES = {
     "cell_trees": "trees of cells",
     "cell_labels": "labels of single cells",
     "neighbours": "nearest proteins and cells",
+    "find_alike": "answers to queries",
     "audit_labels": "label audit",
     "evaluate_audit": "known mistakes in the label audit",
 }
