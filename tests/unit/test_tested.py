@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 import wherein.analysis
-from wherein.analysis import enrichment, tested
+from wherein.analysis import abundance, enrichment, tested
 from wherein.analysis.tested import STATED, TESTED, stated, write_tested
 
 TOLD = re.compile(r"(?:p|q)(?:_.+)?|.+_(?:p|q)")
@@ -22,7 +22,7 @@ def written() -> dict[str, tuple[str, ...]]:
         own = importlib.import_module(f"wherein.analysis.{module.name}")
         for columns, table in re.findall(r'write_tested\([^\n]*, (\w+), "(\w+)"\)', inspect.getsource(own)):
             found[table] = tuple(getattr(own, columns))
-    return found
+    return found | {"abundance": tuple(abundance.PROTEINS.names)}
 
 
 def test_every_statement_belongs_to_a_table():
@@ -52,6 +52,8 @@ def test_no_table_with_p_is_written_without_a_statement():
         own = importlib.import_module(f"wherein.analysis.{module.name}")
         for columns in re.findall(r"write_tsv\(.*, (\w+)\)\n", inspect.getsource(own)):
             names = getattr(own, columns, ())
+            if set(STATED) <= set(names):
+                continue  # words of its own in every row
             assert not [name for name in names if TOLD.fullmatch(name)], (module.name, columns)
 
 

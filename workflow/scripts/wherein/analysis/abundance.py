@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from wherein.analysis.aggregate import protein_name
 from wherein.analysis.controls import LIMIT_COLUMNS, NONE, Limits, control_limits, held_out_share
 from wherein.analysis.replicates import replicate_names
+from wherein.analysis.tested import STATED, stated
 from wherein.crops.samples import in_small_sample
 from wherein.reasons import KEPT
 from wherein.summary import Summary, stage_summary
@@ -60,7 +61,7 @@ PROTEINS = pa.schema(
         ("n_controls", WHOLE),
         ("controls_of", TEXT),
         ("detected", pa.bool_()),
-        ("reason", TEXT),
+        *((name, TEXT) for name in ("reason", *STATED)),
     ]
 )
 """results/biology/abundance.parquet"""
@@ -97,7 +98,7 @@ def measure_abundance(
         rows = sample_rows(table, limits)
         found = protein_rows(rows, settings)
         write_table(preparations, rows, SAMPLES)
-        write_table(proteins, found, PROTEINS)
+        write_table(proteins, stated(found, "abundance"), PROTEINS)
         write_tsv(background, limits.table, LIMIT_COLUMNS)
         told.notes += notes(found, limits, settings)
         told.extra["detected"] = {

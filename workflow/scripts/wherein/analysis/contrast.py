@@ -19,6 +19,7 @@ from wherein.analysis.projection import fit_components
 from wherein.analysis.replicates import replicate_names
 from wherein.analysis.shifts import Design, find_moved, fit_sides, shared_groups, without_shared
 from wherein.analysis.sums import GroupSums
+from wherein.analysis.tested import write_tested
 from wherein.labels import NEGATIVE
 from wherein.reasons import KEPT
 from wherein.summary import Summary, stage_summary
@@ -120,8 +121,9 @@ def contrast_conditions(
         signal = read_signal(abundance, found.table)
         rows, by_class, notes = compare(found, signal, settings)
         rows = rows.join(example_cells(found.table, found.rows, catalog, cells, settings))
-        write_tsv(proteins, rows.sort_values(["p", "protein", "cell_line"], ignore_index=True), PROTEIN_COLUMNS)
-        write_tsv(classes, by_class, CLASS_COLUMNS)
+        by_p = rows.sort_values(["p", "protein", "cell_line"], ignore_index=True)
+        write_tested(proteins, by_p, PROTEIN_COLUMNS, "contrast_proteins")
+        write_tested(classes, by_class, CLASS_COLUMNS, "contrast_classes")
         named = found.table.assign(side=np.where(found.table["side"], "b", "a"), log2_signal=signal)
         write_tsv(replicates, named[list(REPLICATE_COLUMNS)], REPLICATE_COLUMNS)
         told.notes += notes

@@ -123,8 +123,28 @@ TESTED = {
         f"q: {BH} over all rows",
         ("n_cells", "n_several"),
     ),
+    "abundance": Tested(
+        "t test of the mean log2 intensity of replicates against control replicates, one-sided",
+        "the proteins of sources with enough control replicates",
+        f"q: {BH} over n_tests",
+        ("n_samples", "n_controls", "n_tests"),
+    ),
+    "contrast_proteins": Tested(
+        "p: moderated F of the sides' mean vectors against replicates whose sides were dealt anew, pooled over "
+        "proteins; p_moderated: the same against the F distribution; p_abundance: moderated t over replicates, "
+        "two-sided",
+        "the proteins of this run with enough replicates on both sides",
+        f"q: {BH} over n_tests; q_abundance: over n_tests_abundance; p_moderated: none",
+        ("n_a", "n_b", "n_tests", "n_tests_abundance"),
+    ),
+    "contrast_classes": Tested(
+        "moderated t of mean predicted probabilities over replicates, two-sided",
+        "the proteins of this run with enough replicates on both sides, and their classes",
+        f"q: {BH} over n_tests",
+        ("n_tests",),
+    ),
 }
-"""By the name of the table; `organelles` is what spectrum.h5ad says of them."""
+"""By the name of the table; `organelles` is what spectrum.h5ad says of them, `abundance` a parquet table."""
 
 
 def stated(rows: pd.DataFrame, table: str) -> pd.DataFrame:
