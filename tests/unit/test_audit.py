@@ -40,6 +40,7 @@ def made(tmp_path, proteins=48, wrong=("P03",), level="cell", own=None, change=N
     known = {name: np.nan_to_num(np.concatenate(own)) for name, own in means.items()}
     scaled = np.array([known[name].mean(axis=0) for name in sorted(known)]).reshape(-1, WIDTH)
     atlas = AnnData(scaled.astype(np.float32), obs=pd.DataFrame(index=sorted(means)))
+    atlas.uns["wherein"] = json.dumps({"clip": 10})
     atlas.layers["scaled"] = scaled.astype(np.float32)
     atlas.var_names = [f"f{n}" for n in range(WIDTH)]
     atlas.var["centre"], atlas.var["spread"], atlas.var["used"] = 0.0, 1.0, True

@@ -26,7 +26,7 @@ rule aggregate:
         mem_mb=mb(8000),
         runtime=240,
     params:
-        settings={key: config["atlas"][key] for key in ("aggregation", "weights", "clip", "vocabulary")},
+        settings={key: config["atlas"][key] for key in ("aggregation", "weights", "vocabulary")},
         level=model_level,
         code=code_digest("aggregate"),
     message:

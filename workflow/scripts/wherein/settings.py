@@ -563,7 +563,7 @@ def find_settings(config: dict[str, Any]) -> dict[str, Any]:
 def audit_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What the label audit depends on of the section `atlas`."""
     own = config["atlas"]
-    return own["audit"] | {key: own[key] for key in ("vocabulary", "clip", "seed")}
+    return own["audit"] | {key: own[key] for key in ("vocabulary", "seed")}
 
 
 def biology_settings(config: dict[str, Any]) -> dict[str, Any]:

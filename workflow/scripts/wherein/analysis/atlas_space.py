@@ -1,5 +1,6 @@
 """The space of a finished atlas: how vectors come onto the scale on which its proteins were clustered."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,12 @@ import numpy as np
 from wherein.analysis.aggregate import Scale
 
 
-def scale_of_atlas(atlas: Any, features: list[str], clip: float | None) -> tuple[Scale, list[int]]:
+def scale_of_atlas(atlas: Any, features: list[str]) -> tuple[Scale, list[int]]:
     """The scale of an atlas, for the features that vectors share with it.
 
     Args:
         atlas: AnnData of results/atlas/{model}/proteins.h5ad.
         features: names of the vectors' features.
-        clip: `atlas.clip`.
 
     Returns:
         The scale, and the places of its features among the vectors'. A value that is not known becomes 0.
@@ -23,6 +23,8 @@ def scale_of_atlas(atlas: Any, features: list[str], clip: float | None) -> tuple
     shared = [str(name) for name in atlas.var_names if str(name) in place]
     own = atlas.var.loc[shared]
     centre = own["centre"].to_numpy(float)
+    # the atlas limits nothing where it scales nothing
+    clip = json.loads(str(atlas.uns["wherein"]))["clip"]
     scale = Scale(centre, centre, own["spread"].to_numpy(float), own["used"].to_numpy(bool), clip)
     return scale, [place[name] for name in shared]
 

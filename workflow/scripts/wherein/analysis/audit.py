@@ -84,7 +84,7 @@ def audit_labels(
         tables = {}
         for what, path, (item_codes, count), own_vectors in (
             ("proteins", by_protein, (codes, len(names)), own),
-            ("samples", by_sample, *_sample_means(units, shown, atlas, settings["clip"])),
+            ("samples", by_sample, *_sample_means(units, shown, atlas)),
         ):
             items = describe(units.table, item_codes, count, own_vectors, words)
             tables[what] = judge(
@@ -111,9 +111,7 @@ def _probabilities(path: str | Path) -> pd.DataFrame | None:
     return table.groupby(KEY)[classes].agg(["sum", "count"])
 
 
-def _sample_means(
-    units: UnitStream, shown: np.ndarray, atlas: Any, clip: float | None
-) -> tuple[tuple[np.ndarray, int], np.ndarray]:
+def _sample_means(units: UnitStream, shown: np.ndarray, atlas: Any) -> tuple[tuple[np.ndarray, int], np.ndarray]:
     """Number of each unit's sample (of one source and protein), how many there are, and their mean scaled vectors.
 
     Vectors are read once, block by block. A field of no known sample is one of its own.
@@ -122,7 +120,7 @@ def _sample_means(
     sample = table["sample"].where(table["sample"].notna(), "field " + table["field_id"])
     names = pd.Series(list(zip(table["source"], sample, table["protein"], strict=True)), dtype=object)
     codes, found = pd.factorize(names.where(shown))
-    scale, columns = scale_of_atlas(atlas, units.features, clip)
+    scale, columns = scale_of_atlas(atlas, units.features)
     used = scale.used
     sums = GroupSums(len(found), int(used.sum()))
     for rows, vectors in units.blocks():

@@ -58,7 +58,7 @@ class Places(NamedTuple):
 
 def places_of(atlas: Any, features: list[str]) -> Places | None:
     """What `proteins.h5ad` says of them; None where it has other features, or no components."""
-    if list(atlas.var_names) != list(features) or "PCs" not in atlas.varm:
+    if list(atlas.var_names) != list(features) or "PCs" not in atlas.varm or not atlas.n_obs:
         return None
     return Places(
         atlas.var["centre"].to_numpy(np.float64),
