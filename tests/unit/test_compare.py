@@ -98,7 +98,8 @@ def test_the_best_model_stands_first_with_what_it_costs():
         {"seconds": 30.0, "counts": {"kept": 600}, "peak_mb": 500.0, "device": "cpu", "model": {"parameters": 7}},
         {"seconds": 30.0, "counts": {"kept": 600}, "peak_mb": 700.0, "peak_gpu_mb": 90.0, "device": "cpu"},
     ]
-    train = {"parameters": 123, "epochs": 9, "seconds_per_epoch": 2.5, "peak_mb": 800.0, "device": "H100"}
+    train = {"parameters": 123, "epochs": 9, "seconds_per_epoch": 2.5, "device": "H100"}
+    train |= {"peak_mb": 650.0, "peak_gpu_mb": 110.0}
     models = [evaluated("bad", seed=2), evaluated("good", train=train, embed=embed, alarms=["a leak"])]
     table = model_table(models)
     assert table.columns.tolist() == MODEL_COLUMNS
@@ -106,7 +107,9 @@ def test_the_best_model_stands_first_with_what_it_costs():
     best = table.iloc[0]
     assert best["fields_per_second"] == pytest.approx(2.0), "1,200 cells of 120 fields in 60 s"
     assert best[["parameters", "epochs", "seconds_per_epoch"]].tolist() == [123, 9, 2.5]
-    assert best[["peak_mb", "peak_gpu_mb", "alarms"]].tolist() == [800, 90, 1]
+    assert best[["peak_mb", "peak_gpu_mb", "alarms"]].tolist() == [700, 110, 1]
+    assert best[["training_mb", "training_gpu_mb"]].tolist() == [650, 110]
+    assert table.iloc[1][["training_mb", "training_gpu_mb"]].isna().all(), "nothing is trained"
     assert best["device"] == "H100, cpu"
     assert best["f1_low"] < best["f1"] < best["f1_high"]
     one = models[1].groups

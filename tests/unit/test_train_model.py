@@ -1,6 +1,7 @@
 """A network from its training table to predictions, on small fields: trained, stopped, gone on with, used."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ from wherein.labels import vocabulary
 from wherein.models import images, inference
 from wherein.models.learned import training_settings
 from wherein.models.networks.build import WeightsMismatchError, build, load
-from wherein.models.train import prepare, train_model
+from wherein.models.train import _report, prepare, train_model
 from wherein.models.trained import load_trained
 from wherein.models.training import trainer
 from wherein.models.training_table import schema
 from wherein.settings import check_config
+from wherein.summary import Summary
 
 CLASSES = list(vocabulary("yeast17").classes)
 CPU = torch.device("cpu")
@@ -93,7 +95,21 @@ def test_a_training_leaves_all_that_a_reader_wants(trained):
     assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in card
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["counts"] == {"in": 18, "kept": 12, "validation": 6}
+    assert summary["peak_gpu_mb"] is None, "there is no GPU here"
+    assert summary["peak_mb"] >= history["peak_mb"].max() - 1, "of the whole process, in its own place"
     assert not (folder / "state").exists()
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", 321.5), ("cpu", None)])
+def test_memory_of_the_gpu_is_told_beside_that_of_the_process(device, said):
+    rows = SimpleNamespace(table=[0] * 3)
+    keys = ("device", "parameters", "epochs", "best_epoch", "best_score", "stopped_early", "seconds_per_epoch",
+            "images_per_second", "data_wait_share", "precision", "seed")  # fmt: skip
+    report, fitted = Summary(), SimpleNamespace(peak_mb=321.5, stopped_early=False, rows=[])
+    parts = {"train": rows, "validation": rows}
+    _report(report, fitted, parts, dict.fromkeys(keys), torch.device(device))
+    assert report.extra["peak_gpu_mb"] == said
+    assert "peak_mb" not in report.extra, "the summary tells that of the process itself"
 
 
 class StoppedError(RuntimeError):

@@ -32,7 +32,7 @@ MODEL_COLUMNS = [
         "images_per_second",
         "data_wait_share",
     ),
-    *("fields_per_second", "peak_mb", "peak_gpu_mb", "device"),
+    *("training_mb", "training_gpu_mb", "fields_per_second", "peak_mb", "peak_gpu_mb", "device"),
 ]
 
 PAIR_COLUMNS = [
@@ -194,6 +194,8 @@ def cost_of(model: Evaluated) -> dict[str, Any]:
         "parameters": model.train.get("parameters", told),
         **{name: model.train.get(name) for name in ("epochs", "seconds_per_epoch", "images_per_second")},
         "data_wait_share": model.train.get("data_wait_share"),
+        "training_mb": model.train.get("peak_mb"),
+        "training_gpu_mb": model.train.get("peak_gpu_mb"),
         "fields_per_second": units * share / seconds if seconds and share else None,
         "peak_mb": max((each["peak_mb"] for each in jobs), default=None),
         "peak_gpu_mb": max(gpu, default=None),

@@ -136,7 +136,7 @@ def train_model(
         facts = _facts(about, fitted, settings, known, describe(place.device))
         with atomic_path(card) as partial:
             partial.write_text(card_text(facts, _class_rows(parts, about["classes"])))
-        _report(report, fitted, parts, facts)
+        _report(report, fitted, parts, facts, place.device)
     shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):  # the state of a training under other settings may lie beside it
         kept.parent.rmdir()
@@ -293,19 +293,22 @@ def _facts(
         **{
             key: getattr(fitted, key)
             for key in ("best_epoch", "best_score", "stopped_early", "seconds_per_epoch",
-                        "images_per_second", "data_wait_share", "peak_mb", "precision", "accumulate")
+                        "images_per_second", "data_wait_share", "precision", "accumulate")
         },
     }  # fmt: skip
 
 
-def _report(report: Summary, fitted: Fitted, parts: Mapping[str, Rows], facts: Mapping[str, Any]) -> None:
+def _report(
+    report: Summary, fitted: Fitted, parts: Mapping[str, Rows], facts: Mapping[str, Any], device: torch.device
+) -> None:
     report.counts = {"in": sum(len(rows.table) for rows in parts.values()), "kept": len(parts[TRAIN].table)}
     report.counts["validation"] = len(parts[VALIDATION].table)
     report.extra |= {
         key: facts[key]
         for key in ("device", "parameters", "epochs", "best_epoch", "best_score", "stopped_early", "seconds_per_epoch",
-                    "images_per_second", "data_wait_share", "peak_mb", "precision", "seed")
+                    "images_per_second", "data_wait_share", "precision", "seed")
     }  # fmt: skip
-    report.extra["peak_gpu_mb"] = facts["peak_mb"]
+    # that of the whole training, also of what was trained before a stop; of the process every summary tells anyway
+    report.extra["peak_gpu_mb"] = fitted.peak_mb if device.type == "cuda" else None
     if fitted.stopped_early:
         report.notes.append(f"stopped after {len(fitted.rows)} epochs: the validation score no longer rose")
