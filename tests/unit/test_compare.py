@@ -56,7 +56,7 @@ def folds_of(model, alone=()):
     """Two fields a sample in two folds, but for some that have no partner."""
     units = model.fields.units
     pairs = [f"S{k}" if k in alone else f"S{k // 2}" for k in range(len(units))]
-    return units[["field_id", "version"]].assign(sample=pairs, gene_fold=np.arange(len(units)) % 2)
+    return units[["field_id", "version"]].assign(sample=pairs, field_fold=np.arange(len(units)) % 2)
 
 
 def test_pairs_are_compared_on_the_fields_of_both():
@@ -85,6 +85,14 @@ def test_corrected_and_broken_by_counting():
     assert row["corrected"] == (right & ~other).sum()
     assert row["broken"] == (~right & other).sum()
     assert row["corrected_with_partner"] == (right & ~other)[60:].sum()
+
+
+def test_a_split_that_keeps_samples_together_has_partners_among_fields():
+    good, bad = evaluated("good"), evaluated("bad", seed=1)
+    folds = folds_of(good)
+    folds["gene_fold"] = pd.factorize(folds["sample"])[0] % 3
+    row = pair_table([good, bad], folds, 100, 0).iloc[0]
+    assert 0 < row["corrected_with_partner"] == row["corrected"], "by the split of genes no field has a partner"
 
 
 def test_other_vocabularies_and_other_fields_are_not_compared():

@@ -219,16 +219,17 @@ def pair_table(models: Sequence[Evaluated], folds: pd.DataFrame, draws: int, see
 
     Args:
         models: at least two for any row.
-        folds: `field_id`, `version`, `sample`, `gene_fold` of all fields.
+        folds: `field_id`, `version`, `sample`, `field_fold` of all fields.
         draws: of genes, for the interval of the difference of macro F1.
         seed: of the draws.
 
     Returns:
         PAIR_COLUMNS. `p` is that `model` is no better than `other`: one-sided paired Wilcoxon test over the classes.
         What `model` corrects and breaks is compared with `other`: fields whose set of locations is exactly right.
-        A partner is another field of the sample in another gene fold, that is, on the side that was learned from.
+        A partner is another field of the sample in another fold of the split of fields. The split of genes, by which
+        models are scored, keeps a sample on one side, so that by it no field has one.
     """
-    partner = has_partner(pd.factorize(folds["sample"])[0], folds["gene_fold"].to_numpy(int))
+    partner = has_partner(pd.factorize(folds["sample"])[0], folds["field_fold"].to_numpy(int))
     known = {key: bool(has) for key, has in zip(zip(*(folds[name] for name in KEY), strict=True), partner, strict=True)}
     rows = [
         pair_row(first, second, known, draws, seed)

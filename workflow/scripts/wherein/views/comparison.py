@@ -61,7 +61,7 @@ def compare_models(
     with stage_summary(summary, "compare", "run", ("numpy", "scipy", "matplotlib")) as report:
         found = read_models(inputs, models)
         catalog = tables.current_fields(inputs["fields"])
-        folds = tables.read_tables([inputs["split"]], [*KEY, "gene_fold"])
+        folds = tables.read_tables([inputs["split"]], [*KEY, "field_fold"])
         folds = folds.merge(catalog[[*KEY, "sample", "labels", "control"]], on=KEY)
         table = model_table(found)
         order = {name: number for number, name in enumerate(table["model"])}
