@@ -12,6 +12,7 @@ from wherein.models.annotated import (
     PEOPLE_WRONG,
     UNIT_COLUMNS,
     AnnotationError,
+    agreed,
     beside_people,
     read_annotations,
 )
@@ -73,7 +74,7 @@ def test_mean_vectors_leave_out_what_is_unknown():
 
 
 def table_of(rows):
-    return pd.DataFrame(rows, columns=["field_id", "annotator", "group", "locations"])
+    return pd.DataFrame(rows, columns=["field_id", "annotator", "group", "locations"]).assign(cell_id="")
 
 
 def test_people_and_model_field_by_field():
@@ -89,7 +90,7 @@ def test_people_and_model_field_by_field():
     for field_id, (one, two) in answers.items():
         rows += [(field_id, "E1", "expert", [names[one]]), (field_id, "E2", "expert", [names[two]])]
     rows.append(("zz", "E1", "expert", [names[0]]))
-    judges, fields, told = beside_people(table_of(rows), units, truth, model, WORDS, 0)
+    judges, fields, told = beside_people(table_of(rows), units, truth, model, WORDS, 0, ())
     assert judges.columns.tolist() == JUDGE_COLUMNS
     assert fields.columns.tolist() == UNIT_COLUMNS
     assert told["n_fields"] == 4
@@ -110,9 +111,10 @@ def test_several_answers_are_no_answer_and_strange_words_are_told():
     units = pd.DataFrame({"field_id": ["a"], "version": "v"})
     truth = np.eye(1, K, dtype=bool)
     rows = [("a", "P", "people", [WORDS.classes[0], WORDS.classes[1]]), ("a", "Q", "people", ["Xyzzy"])]
-    judges, fields, told = beside_people(table_of(rows), units, truth, truth * 0.9, WORDS, 0)
+    judges, fields, told = beside_people(table_of(rows), units, truth, truth * 0.9, WORDS, 0, ())
     assert judges.set_index("judge").loc[["P", "Q"], "accuracy"].tolist() == [0, 0]
     assert "Xyzzy" in told["notes"][0]
+    assert told["agreement"]["same"] == 0
     assert "none, or several" in fields["answers"][0]
 
 
@@ -122,6 +124,10 @@ def test_several_answers_are_no_answer_and_strange_words_are_told():
         ("field_id,who\na,b\n", "add annotator, locations"),
         ("field_id,annotator,locations\na,,Cytosol\n", "line 2: annotator is empty"),
         ("field_id,annotator,locations\na,P,Cytosol\na,P,Nucleoli\n", "P annotates the field a twice"),
+        ("annotator,locations\nP,Cytosol\n", "add field_id .or cell_id."),
+        ("field_id,cell_id,annotator,locations\n,a@v:1,P,Cytosol\n,,P,Cytosol\n", "line 3: field_id and cell_id are"),
+        ("cell_id,annotator,locations\na@v:1,P,Cytosol\na@v:1,P,Cytosol\n", "P annotates the cell a@v:1 twice"),
+        ("field_id,cell_id,annotator,locations\na,ab@v:1,P,Cytosol\n", "line 2: the cell is of another field"),
     ],
 )
 def test_a_broken_table_of_annotations_says_how_to_mend_it(tmp_path, text, said):
@@ -135,6 +141,38 @@ def test_tables_without_groups_and_with_tabs(tmp_path):
     found = read_annotations(str(tmp_path / "a.tsv"))
     assert found["group"].tolist() == ["people", "people"]
     assert found["locations"].tolist() == [["Cytosol", " Nucleoli"], []]
+
+
+def test_people_agree_over_all_that_they_judged(tmp_path):
+    one, two = WORDS.classes[:2]
+    rows = [f"s{k},,{who},{one}" for k in range(4) for who in "AB"]  # a field that the model is not scored on
+    # ten cells are judged twice, nine of them alike; another is judged once
+    rows += [
+        f"a,a@v:{k},{who},{two if k == 3 and who == 'B' else (one, two)[k % 2]}" for k in range(10) for who in "AB"
+    ]
+    rows += [f",zz@v:7,A,{one}", f",zz@v:8,A,{one}", f"a,,A,{one}"]
+    rows[8 + 2 * 4 + 1] = f",a@v:4,B,{two}"
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(["field_id,cell_id,annotator,locations", *rows]) + "\n")
+    units, truth = pd.DataFrame({"field_id": ["a"], "version": "v"}), np.eye(1, K, dtype=bool)
+    described = {f"a@v:{k}" for k in range(10)}
+    judges, _, told = beside_people(read_annotations(str(path)), units, truth, truth * 0.9, WORDS, 0, described)
+    assert (told["n_fields"], told["n_cells"]) == (1, 12)
+    cells = told["agreement_of_cells"]
+    assert (cells["n_units"], cells["n_pairs"], cells["same"]) == (10, 10, 0.9)
+    assert 0.3 < cells["by_chance"] < 0.7
+    assert told["agreement"]["n_pairs"] == 4, "fields that no model is scored on count, and cells do not"
+    assert "2 of 12 annotated cells are not among what the model describes: zz@v:7, zz@v:8" in told["notes"]
+    assert judges["judge"].tolist() == ["model", "A"], "judgements of cells are none of the field"
+    of_fields = beside_people(read_annotations(str(path)), units, truth, truth * 0.9, WORDS, 0, {"a@v"})[2]
+    assert of_fields["notes"] == told["notes"], "a model of fields knows the cell's field version"
+
+
+def test_terms_without_a_class_agree_with_themselves_alone():
+    rows = [("a", "P", "people", ["Xyzzy"]), ("a", "Q", "people", ["Plugh"]),
+            ("b", "P", "people", ["Xyzzy"]), ("b", "Q", "people", ["xyzzy"])]  # fmt: skip
+    assert agreed(table_of(rows), "field_id", WORDS, 0)["same"] == 0.5
+    assert agreed(table_of([]), "field_id", WORDS, 0) is None
 
 
 @pytest.fixture
@@ -191,6 +229,12 @@ def test_a_model_is_broken_down(run):
     assert len(found["annotated"]) == single.sum()
     assert found["judges"]["judge"].tolist() == ["model", "A", "B", "mean of people", "vote of people"]
     assert found["groups"].loc[0, "n_train"] == pytest.approx(120)
+    with (folder / "people.csv").open("a") as people:
+        people.write(f"zz,A,{WORDS.classes[0]}\nzz,B,{WORDS.classes[1]}\n")
+    again = go(annotations=str(folder / "people.csv"))[0]["people"]
+    assert again["n_fields"] == told["people"]["n_fields"]
+    assert again["agreement"]["n_units"] == told["people"]["agreement"]["n_units"] + 1
+    assert again["agreement_of_cells"] is None
     without, found = go()
     assert without["people"] is None
     assert found["judges"].empty

@@ -227,7 +227,7 @@ def pair_table(models: Sequence[Evaluated], folds: pd.DataFrame, draws: int, see
         PAIR_COLUMNS. `p` is that `model` is no better than `other`: one-sided paired Wilcoxon test over the classes.
         What `model` corrects and breaks is compared with `other`: fields whose set of locations is exactly right.
         A partner is another field of the sample in another fold of the split of fields. The split of genes, by which
-        models are scored, keeps a sample on one side, so that by it no field has one.
+        models are scored, keeps a protein's sample on one side, so that by it none of its fields has one.
     """
     partner = has_partner(pd.factorize(folds["sample"])[0], folds["field_fold"].to_numpy(int))
     known = {key: bool(has) for key, has in zip(zip(*(folds[name] for name in KEY), strict=True), partner, strict=True)}

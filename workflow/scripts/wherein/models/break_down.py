@@ -82,7 +82,7 @@ def break_down(
             outputs["confusion"], pd.concat(matrix, ignore_index=True), ["answer", "class", *words.classes]
         )
         network = table is not None or not (found.folds >= 0).any()
-        people = _people(annotations, found, tuned if network else None, words, seed)
+        people = _people(annotations, found, tuned if network else None, words, seed, embeddings)
         tables.write_tsv(outputs["judges"], people.judges, JUDGE_COLUMNS)
         tables.write_tsv(outputs["annotated"], people.fields, UNIT_COLUMNS)
         told = {
@@ -144,13 +144,22 @@ class _People(NamedTuple):
     told: dict[str, Any] | None
 
 
-def _people(annotations: str | None, found: Fields, tuned: np.ndarray | None, words: Vocabulary, seed: int) -> _People:
+def _people(
+    annotations: str | None,
+    found: Fields,
+    tuned: np.ndarray | None,
+    words: Vocabulary,
+    seed: int,
+    embeddings: Sequence[str],
+) -> _People:
     """The model beside people; a network answers by its tuned last layer, where that can tell all their fields."""
     if not annotations:
         return _People(pd.DataFrame(columns=JUDGE_COLUMNS), pd.DataFrame(columns=UNIT_COLUMNS), None)
     table = read_annotations(annotations)
-    asked = found.units["field_id"].isin(table["field_id"]).to_numpy()
+    judged = table.loc[table["cell_id"] == "", "field_id"]
+    asked = found.units["field_id"].isin(judged).to_numpy()
     whole = tuned is not None and bool(asked.any()) and bool(np.isfinite(tuned[asked]).all())
     answers = tuned if tuned is not None and whole else found.probabilities
-    judges, fields, told = beside_people(table, found.units, found.truth, answers, words, seed)
+    described = set(tables.read_tables(embeddings, ["unit_id"])["unit_id"])
+    judges, fields, told = beside_people(table, found.units, found.truth, answers, words, seed, described)
     return _People(judges, fields, {**told, "answer": TUNED if whole else MOST_PROBABLE})
