@@ -336,7 +336,10 @@ def test_probabilities_find_their_rows_and_classes(tmp_path):
     assert table.loc["made_GAPDH", "Mitochondria"] == 0
     assert table.loc["made_TOMM20"].iloc[2:].isna().all()
     assert any("1 rows have a vector, but no class probabilities" in note for note in found.notes)
-    told = json.loads((tmp_path / "made-0001-embed.json").read_text())["notes"]
+    said = json.loads((tmp_path / "made-0001-embed.json").read_text())
+    told = said["notes"]
+    assert {"kind", "level", "roles", "weights", "vocabulary"} < set(said["model"])
+    assert not {"dimensions", "classes"} & set(said["model"])
     assert told[0] == "columns that mean no class of hpa28: Nowhere"
     assert "never predicted" in told[1]
 

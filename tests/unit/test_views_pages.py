@@ -562,6 +562,9 @@ def test_the_page_of_a_network_shows_where_it_looks(run, site):
         assert (site / "figures" / "classic" / f"{name}.png").stat().st_size > 1000
     other = (site / "model-gapnet.html").read_text(encoding="utf-8")
     assert "Where it looks" not in other
+    assert '<pre class="card"># Model, drawn' in text
+    assert '<pre class="card"># Model gapnet\n' in other, "a model that is not trained here has a short card"
+    assert "random forests on its vectors" in other
     assert "history.png" not in other
 
 

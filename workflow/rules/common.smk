@@ -823,6 +823,19 @@ def learned_here(pattern):
     return paths
 
 
+def carded(pattern):
+    """An input: `pattern` for every model that is trained here, or put together of such, and has a shard to work on."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(model=model)
+            for model, settings in config["models"].items()
+            if (is_learned(settings) or is_ensemble(settings)) and shards(model)
+        ]
+
+    return paths
+
+
 def per_model_and_shard(pattern):
     """An input: `pattern` for every model and each of its shards."""
 

@@ -548,7 +548,7 @@ rule build_site:
         neighbours=evaluated("results/evaluation/{model}/neighbours.tsv"),
         judges=evaluated("results/evaluation/{model}/judges.tsv"),
         annotated=evaluated("results/evaluation/{model}/annotated.tsv"),
-        cards=ancient(learned_here("results/models/{model}/card.md")),
+        cards=ancient(carded("results/models/{model}/card.md")),
         maps=learned_here("results/evaluation/{model}/attention.npz"),
         shares=learned_here("results/evaluation/{model}/pointing.tsv"),
         training_figures=learned_here("results/report/figures/{model}/history.png"),

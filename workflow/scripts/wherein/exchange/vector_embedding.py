@@ -88,6 +88,7 @@ def embed_vectors(
             about |= {"vocabulary": None, "classes": []}
         write_predictions(predictions, frame, classes, about)
         told.counts = {"in": len(units), "kept": len(units)}
+        told.extra["model"] = {key: value for key, value in about.items() if key not in ("dimensions", "classes")}
         told.notes += [*notes, *table.notes]
         log.info("%d vectors of %d features", *vectors.shape)
 

@@ -14,11 +14,13 @@ from wherein.models.annotated import BOTH_WRONG, MODEL_WRONG, PEOPLE_WRONG
 from wherein.models.learned import SINGLE_TARGET
 from wherein.models.scored import KEY
 from wherein.models.statistics import Fields, read_fields
+from wherein.models.weights import read_weights
 from wherein.readers import UnreadableImage
 from wherein.views.attention import draw_attention
 from wherein.views.comparison import read_groups
 from wherein.views.composites import composite, contrast, reduced
 from wherein.views.examples import FieldImages
+from wherein.views.model_card import short_card
 from wherein.views.pages import UNKNOWN_HERE
 from wherein.views.site_tables import ModelTables, paths_of
 from wherein.views.training_figures import KINDS as TRAINED_KINDS
@@ -98,6 +100,7 @@ def comparison(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def model_pages(
     inputs: Mapping[str, Any],
     models: Sequence[ModelTables],
+    summaries: Sequence[Mapping[str, Any]],
     images: FieldImages,
     folder: Path,
     settings: dict[str, Any],
@@ -105,9 +108,11 @@ def model_pages(
     """What the page of each model shows; the pictures of its gallery are drawn.
 
     Args:
-        inputs: for each model `breakdown`, `leaks`, `neighbours`, `judges`, `annotated`, `scored`, `groups`; `cards`,
-            `maps` and `shares` of those that were trained here.
+        inputs: for each model `breakdown`, `leaks`, `neighbours`, `judges`, `annotated`, `scored`, `groups`; `cards`
+            of those that were trained here or put together of such, `maps` and `shares` of those that were trained;
+            `weights`, resources/weights.tsv.
         models: the models, in the order of the inputs.
+        summaries: of all jobs.
         images: where the pixels come from.
         folder: of the pages.
         settings: the section `report` of the configuration.
@@ -118,6 +123,8 @@ def model_pages(
     rest = dict(inputs)
     names = ("breakdown", "leaks", "neighbours", "judges", "annotated", "scored", "groups", "cards", "maps", "shares")
     paths = {name: {Path(path).parent.name: path for path in paths_of(rest, name)} for name in names}
+    known = {name: row for path in paths_of(rest, "weights") for name, row in read_weights(path).items()}
+    described = [each for each in summaries if each["stage"] == "embed" and "model" in each]
     told = []
     (folder / "gallery").mkdir()
     for model in models:
@@ -125,6 +132,8 @@ def model_pages(
         fields, words = read_fields(own["scored"])
         # all as text: a version may look like a number
         annotated = records(pd.read_csv(own["annotated"], sep="\t", keep_default_na=False, dtype=str))
+        embedded = [each["model"] for each in described if each["item"].rsplit("/", 1)[0] == model.name]
+        card = Path(own["cards"]).read_text(encoding="utf-8") if own["cards"] else None
         chosen = gallery(fields, words.classes, annotated, settings["gallery_fields"])
         told.append(
             {
@@ -140,7 +149,7 @@ def model_pages(
                 "learns_reagents": learns_reagents(model.settings),
                 "judges": records(pd.read_csv(own["judges"], sep="\t")),
                 "gallery": draw_gallery(chosen, images, folder / "gallery", model.name, settings),
-                "card": Path(own["cards"]).read_text(encoding="utf-8") if own["cards"] else None,
+                "card": card or short_card(model.name, model.settings, model.scores, embedded, known),
                 "figures": (*MODEL_FIGURES, *(TRAINED_FIGURES if own["cards"] and own["maps"] else ())),
                 "attention": attention(own, folder / "gallery", model.name, settings),
                 "sample_share": sample_share(own["neighbours"]) if learns_reagents(model.settings) else None,

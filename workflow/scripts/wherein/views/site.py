@@ -111,7 +111,7 @@ def build_site(
             proteins = write_data(partial / "data", run, shown, pictures, settings)
             near = neighbour_pages(partial / "data", inputs, run, pictures, settings["max_q"])
             outlines = _segmentation(partial, run, inputs, images, settings)
-            own_pages = model_pages(inputs, run.models, images, partial, settings)
+            own_pages = model_pages(inputs, run.models, run.summaries, images, partial, settings)
             _copy_figures(partial / "figures", inputs, run.models)
             _copy_assets(partial / "assets")
             groupings = grouped(inputs, partial, settings["max_q"])
