@@ -18,7 +18,7 @@ TEXT = """# Model {name}
 | locations from | {locations} |
 | scores | {scores} |
 
-The scores are of fields, from the classes in `results/evaluation/{name}/classes.tsv`. {trust}
+The scores are of fields; those of each class are in `results/evaluation/{name}/classes.tsv`. {trust}
 """
 
 CLASSIC = "hand-crafted features of intensity, correlation with the markers and texture (Lu et al. 2019, methods)"
