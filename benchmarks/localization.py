@@ -4,7 +4,8 @@ Draws the fields (once: a folder that is given is used again), then takes each n
 rules: training table, training, inference, thresholds, scores with intervals over genes. The baseline is the random
 forest on the features `classic` of whole fields, scored on the same genes. `--permuted` trains on labels exchanged
 between genes, which has to score as chance; `--confounded` draws fields whose plate tells the class; `--overfit 32` has
-each network learn so many fields by heart, by the settings in BY_HEART. Prints a table and, last, one JSON line.
+each network learn so many fields by heart, by the settings in BY_HEART. Prints a table and, last, one JSON line;
+`alarms` there are what the probes for leaks say of each model (`wherein.analysis.leaks`).
 """
 
 import argparse
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from wherein import tables  # noqa: E402
+from wherein.analysis.leaks import probe_leaks  # noqa: E402
 from wherein.catalog import build_catalog  # noqa: E402
 from wherein.crops.samples import count_samples  # noqa: E402
 from wherein.models.embed import embed_shard  # noqa: E402
@@ -293,6 +295,19 @@ class Run:
         )  # fmt: skip
         return json.loads(Path(self.path("evaluation", model, "scores.json")).read_text())
 
+    def leaks(self, model: str) -> list[str]:
+        """What is alarming about a scored model: whether plates, samples or reagents give its answers away."""
+        evaluation = self.config["evaluate"]
+        probe_leaks(
+            model=model, scored=self.path("evaluation", model, "fields.parquet"), fields=self.path("fields.parquet"),
+            split=self.path("split.parquet"), embeddings=self.each("embeddings", model),
+            settings={key: evaluation[key] for key in ("leak_deals", "leak_queries", "seed")},
+            neighbours=self.path("evaluation", model, "neighbours.tsv"),
+            leaks=self.path("evaluation", model, "leaks.json"),
+            summary=self.path("summary", "probe_leaks", f"{model}.json"),
+        )  # fmt: skip
+        return json.loads(Path(self.path("evaluation", model, "leaks.json")).read_text())["alarms"]
+
 
 def row_of(model: str, scores: dict[str, Any], seconds: float, run: Run) -> dict[str, Any]:
     """What is told of one model."""
@@ -339,13 +354,14 @@ def main() -> None:
         print(json.dumps({"fields": options.overfit, **{row["model"]: row["best_score"] for row in found}}))
         return
     run.baseline()
-    rows = []
+    rows, alarms = [], {}
     for model in [*options.networks, "classic"]:
         start = time.monotonic()
         if model != "classic":
             run.learn(model, options.threads)
         table = run.path("training", f"{model if model != 'classic' else options.networks[0]}.parquet")
         rows.append(row_of(model, run.score(model, table, options.threads), time.monotonic() - start, run))
+        alarms[model] = run.leaks(model)
         print(json.dumps(rows[-1]), flush=True)
     print(pd.DataFrame(rows).to_string(index=False))
     best = max(rows[:-1], key=lambda row: row["macro_f1"])
@@ -353,6 +369,7 @@ def main() -> None:
     told |= {"baseline_macro_f1": rows[-1]["macro_f1"], "baseline_interval": rows[-1]["interval"]}
     told |= {"gain": round(best["macro_f1"] - rows[-1]["macro_f1"], 4), "chance": best["chance"]}
     told |= {"apart": best["interval"][0] > rows[-1]["interval"][1], "permuted": options.permuted}
+    told |= {"confounded": options.confounded, "alarms": alarms}
     print(json.dumps(told))
 
 

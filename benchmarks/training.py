@@ -4,9 +4,16 @@ Simulated fields are written to a field store, and both loops are fed from it by
 so that whatever else the machine does falls on both. The plain loop is that of torch's tutorials: forward, loss,
 backward, clipping, optimizer, `loss.item()`; once more with images in the layout `channels_last`. Starting and a first
 epoch are left out. On a processor GapNet-PL sees 256 pixels and DenseNet-121 128; on a GPU 1,024 and 512, in bfloat16,
-and nvidia-smi is asked how busy it is. Prints a table and, last, one JSON line: `step_vs_plain_loop` says how many
-times faster than the plain loop (the least over the networks), `data_wait_share` which share of the time there was no
-image to work on (the most over the networks).
+and nvidia-smi is asked how busy it is. With `--compile` our loop takes turns with itself compiled by torch.compile.
+
+Then inference by DenseNet-121 on tiles of 128 pixels, 32 at once: this workflow's (images in the layout
+`channels_last`, bfloat16 unless `--precision` says otherwise) beside a plain loop in float32 in the default layout over
+the same tiles from the same feed; both from the store of fields to probabilities.
+
+Prints a table and, last, one JSON line: `step_vs_plain_loop` says how many times faster than the plain loop (the least
+over the networks), `data_wait_share` which share of the time there was no image to work on (the most over the
+networks), `inference_images_per_second` and `inference_vs_plain_fp32` the same of inference, and, with `--compile`,
+`compiled_step_over_uncompiled` how long a compiled step takes beside one that is not (the most over the networks).
 """
 
 import argparse
@@ -31,10 +38,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from wherein.models.device import choose_device, describe  # noqa: E402
-from wherein.models.feeds import Draw, Pixels, TrainingFeed  # noqa: E402
+from wherein.models.feeds import Draw, Pixels, TilePlan, TrainingFeed  # noqa: E402
 from wherein.models.field_store import write_fields  # noqa: E402
 from wherein.models.grid import Grid  # noqa: E402
 from wherein.models.images import Units, UnitSource, field_units  # noqa: E402
+from wherein.models.inference import infer  # noqa: E402
 from wherein.models.networks.build import build  # noqa: E402
 from wherein.models.networks.registry import NETWORKS  # noqa: E402
 from wherein.models.training.distributed import Place  # noqa: E402
@@ -69,6 +77,7 @@ class Case(NamedTuple):
 
 ON_PROCESSOR = (Case("gapnet-pl", 256, 16, 12), Case("densenet121", 128, 8, 12))
 ON_GPU = (Case("gapnet-pl", 1024, 64, 100), Case("densenet121", 512, 64, 100))
+INFERENCE = Case("densenet121", 128, 32, 4)
 
 
 def draw_store(folder: Path, side: int, fields: int) -> Path:
@@ -166,31 +175,83 @@ def watched_gpu(device: torch.device) -> Iterator[list[float]]:
 
 def measure(case: Case, store: Path, device: torch.device, options: argparse.Namespace) -> dict[str, float]:
     """Seconds of a step of each loop, medians over the rounds, and of ours where the time went."""
-    settings = {"compile": options.compile}
     turns: dict[str, list[float]] = {"ours": [], "plain": [], "plain, channels last": []}
+    if options.compile:
+        turns["compiled"] = []
     last: list[Fitted] = []
     busy: list[float] = []
     with feed_of(case, store, device, options.workers) as feed:
         for _ in range(options.rounds):
             with watched_gpu(device) as shares:
-                last.append(ours(case, feed, device, 2, settings))
+                last.append(ours(case, feed, device, 2, {}))
             busy += shares
             turns["ours"].append(last[-1].rows[1]["seconds"])
             turns["plain"].append(plain(case, feed, device, 2, torch.contiguous_format)[1])
             turns["plain, channels last"].append(plain(case, feed, device, 2, torch.channels_last)[1])
+            if options.compile:
+                # kernels are made in the first epoch, which is left out
+                turns["compiled"].append(ours(case, feed, device, 2, {"compile": True}).rows[1]["seconds"])
     seconds = {name: np.array(values) / case.steps for name, values in turns.items()}
     rows = [fitted.rows[1] for fitted in last]
+    compiled = seconds.get("compiled", np.array([np.nan]))
     return {
         "step, ms": 1e3 * float(np.median(seconds["ours"])),
         "plain, ms": 1e3 * float(np.median(seconds["plain"])),
         "plain channels last, ms": 1e3 * float(np.median(seconds["plain, channels last"])),
         "vs plain": float(np.median(seconds["plain"] / seconds["ours"])),
         "vs plain channels last": float(np.median(seconds["plain, channels last"] / seconds["ours"])),
+        "compiled step, ms": 1e3 * float(np.median(compiled)),
+        "compiled over uncompiled": float(np.median(compiled / seconds["ours"])),
         "images/s": float(np.median([row["images_per_second"] for row in rows])),
         "data wait": float(np.median([row["data_wait_share"] for row in rows])),
         "GPU busy": float(np.median(busy)) if busy else float("nan"),
         "peak MB": max(row["peak_mb"] for row in rows),
     }
+
+
+def measure_inference(case: Case, store: Path, device: torch.device, options: argparse.Namespace) -> dict[str, float]:
+    """Images a second of this workflow's inference and of a plain loop, which take turns; medians over the rounds."""
+    fields = field_units([store], ROLES)
+    about = {
+        "inputs": ROLES, "side_px": case.side, "level": "field", "pixel_size_um": None, "blank_neighbours": False,
+        "normalization": NETWORKS[case.network].normalization,
+    }  # fmt: skip
+    settings = {"tiles": "mean", "test_time": "none", "batch": case.batch}
+    plan = TilePlan(fields, case.side, case.batch)
+    tiles = sum(len(plan.rows(0, number)) for number in range(len(plan)))
+    units = fields.of(np.arange(-(-case.batch * case.steps * len(fields) // tiles)) % len(fields))
+    bf16 = options.precision == "bf16"
+    own, other = network_of(case).eval(), network_of(case).eval().to(device)
+    turns: dict[str, list[float]] = {"ours": [], "plain": []}
+    images = 0
+    # one round more than is counted: the first one starts
+    for _ in range(options.rounds + 1):
+        start = time.perf_counter()
+        infer(own, units, about, settings, device, bf16, options.workers)
+        turns["ours"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        images = plain_inference(case, other, units, device, options.workers)
+        turns["plain"].append(time.perf_counter() - start)
+    seconds = {name: np.array(values[1:]) for name, values in turns.items()}
+    return {
+        "images": float(images),
+        "images/s": float(np.median(images / seconds["ours"])),
+        "plain fp32, images/s": float(np.median(images / seconds["plain"])),
+        "vs plain fp32": float(np.median(seconds["plain"] / seconds["ours"])),
+    }
+
+
+@torch.inference_mode()
+def plain_inference(case: Case, network: nn.Module, units: Units, device: torch.device, workers: int) -> int:
+    """Predict as torch's tutorials do, in float32 and the default layout; the number of tiles."""
+    source, plan = UnitSource(units, ROLES, case.side, "field"), TilePlan(units, case.side, case.batch)
+    workers = workers if device.type == "cuda" else 0
+    told = []
+    with Pixels(units, source, plan, NETWORKS[case.network].normalization, device, workers) as pixels:
+        for _, _, batch in pixels.batches(0, 0):
+            vector, logits = network(batch.contiguous())
+            told.append((vector.cpu(), torch.sigmoid(logits).cpu()))
+    return sum(len(vector) for vector, _ in told)
 
 
 def main() -> None:
@@ -202,7 +263,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that decode; on a GPU as many as cores")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, where there is no GPU")
     parser.add_argument("--steps", type=int, help="steps of an epoch")
-    parser.add_argument("--compile", action="store_true", help="have torch.compile make our network's kernels")
+    parser.add_argument("--compile", action="store_true", help="measure our loop compiled by torch.compile, too")
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"], help="of our inference")
     options = parser.parse_args()
     device = choose_device(options.device)
     if device.type == "cpu":
@@ -213,8 +275,14 @@ def main() -> None:
             wanted = case._replace(steps=options.steps or case.steps)
             store = draw_store(Path(name), case.side, options.fields)
             found[f"{case.network}, {case.side} px"] = measure(wanted, store, device, options)
+        case = INFERENCE._replace(steps=options.steps or INFERENCE.steps)
+        (Path(name) / "inference").mkdir()
+        store = draw_store(Path(name) / "inference", case.side, options.fields)
+        predicted = measure_inference(case, store, device, options)
     table = pd.DataFrame(found)
     print(table.to_string(float_format=lambda value: f"{value:,.3f}"))
+    inference = pd.DataFrame({f"inference, {INFERENCE.network}, {INFERENCE.side} px": predicted})
+    print(inference.to_string(float_format=lambda value: f"{value:,.3f}"))
     line = {
         "benchmark": "training",
         "device": describe(device),
@@ -222,7 +290,12 @@ def main() -> None:
         "step_vs_plain_channels_last": round(float(table.loc["vs plain channels last"].min()), 3),
         "data_wait_share": round(float(table.loc["data wait"].max()), 4),
         "images_per_second": {key: round(value, 1) for key, value in table.loc["images/s"].items()},
+        "inference_images_per_second": round(predicted["images/s"], 1),
+        "inference_precision": options.precision,
+        "inference_vs_plain_fp32": round(predicted["vs plain fp32"], 3),
     }
+    if options.compile:
+        line["compiled_step_over_uncompiled"] = round(float(table.loc["compiled over uncompiled"].max()), 3)
     if device.type == "cuda":
         gapnet = table.loc["images/s"].iloc[0]
         line |= {

@@ -179,7 +179,7 @@ def write_fake_maps(run: FakeRun, model: str, settings: dict[str, Any]) -> dict[
          "compartment": 0.3 if kind == "right" else None, "compartment_even": 0.1}
         for number, (name, kind) in enumerate([("Cytosol", "right"), ("Cytosol", "missed"), ("Nucleoli", "false")])
     ]  # fmt: skip
-    told = json.dumps({"model": model, "roles": ["nucleus", "protein"], "pictures": about}).encode()
+    told = json.dumps({"model": model, "own_maps": False, "roles": ["nucleus", "protein"], "pictures": about}).encode()
     arrays = {f"image_{number}": rng.integers(0, 255, (2, 40, 60), np.uint8) for number in range(3)}
     arrays |= {f"map_{number}": rng.integers(0, 255, (40, 60), np.uint8) for number in range(3)}
     np.savez_compressed(folder / "attention.npz", about=np.frombuffer(told, np.uint8), **arrays)

@@ -28,7 +28,7 @@ from wherein.models.attend import (
     together,
     unit_maps,
 )
-from wherein.models.attention import grad_cam, over_images
+from wherein.models.attention import OWN, grad_cam, over_images
 from wherein.models.compartments import HELD, Compartments
 from wherein.models.field_store import shrink_shard
 from wherein.models.networks.build import build
@@ -282,7 +282,7 @@ def test_pictures_are_those_that_the_table_numbers(simulated, tmp_path):
     with np.load(tmp_path / "attention.npz") as kept:
         about = json.loads(kept["about"].tobytes())
         assert len(kept.files) == 1 + 2 * len(about["pictures"])
-        assert about["roles"] == ROLES
+        assert (about["roles"], about["own_maps"]) == (ROLES, False)
         shown = table.dropna(subset=["picture"])
         assert shown.groupby(["class", "kind"]).size().eq(1).all()
         assert shown["picture"].tolist() == list(range(len(about["pictures"])))
@@ -306,6 +306,32 @@ def test_another_layer_and_no_truth(simulated, tmp_path):
     assert not np.allclose(table["signal"][both], own["signal"][both], atol=1e-3)
     with pytest.raises(ValueError, match="none of that name; convolutions has"):
         run(simulated, tmp_path, layer="convolutions.99")
+
+
+def test_a_network_with_maps_of_its_own_is_measured_by_these(simulated, tmp_path):
+    _, _, stores, _, _ = simulated
+    network = build("fcn-seg", 4, len(CLASSES), 1, 96).eval()
+    weights = tmp_path / "weights.pt"
+    save_trained(weights, network, known_of(side=96, kind="fcn-seg"))
+    table = run(simulated, tmp_path, weights=weights, fields=1)
+    row = table.dropna(subset=["signal"]).iloc[0]
+    units, k = images.field_units(stores, ROLES, [row["unit_id"]]), CLASSES.index(row["class"])
+    ((_, image, maps),) = unit_maps(network, units, known_of(side=96), OWN, [[k]], torch.device("cpu"))
+    # a field of 128 pixels by hand: four tiles of 96, which overlap
+    normal = (image - image.mean(axis=(1, 2), keepdims=True)) / image.std(axis=(1, 2), keepdims=True)
+    total, count = np.zeros(image.shape[1:]), np.zeros(image.shape[1:])
+    with torch.no_grad():
+        for top in (0, image.shape[1] - 96):
+            for left in (0, image.shape[2] - 96):
+                window = (slice(top, top + 96), slice(left, left + 96))
+                drawn = network.maps(torch.from_numpy(normal[(slice(None), *window)][None].astype(np.float32)))
+                total[window] += over_images(drawn[:, [k]], 96, 96)[0, 0].numpy()
+                count[window] += 1
+    np.testing.assert_allclose(maps[0], total / count, atol=0.02 * maps[0].std())
+    assert row["signal"] == pytest.approx(float(pointing(maps[0], bright(image[3])).share), rel=1e-4)
+    with np.load(tmp_path / "attention.npz") as kept:
+        told = json.loads(kept["about"].tobytes())
+    assert (told["layer"], told["own_maps"]) == (OWN, True)
 
 
 def test_a_network_of_reagents_has_no_maps(simulated, tmp_path):

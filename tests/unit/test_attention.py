@@ -1,15 +1,17 @@
 """Attention maps: Grad-CAM against a case worked out by hand and against gradients of the whole, and pointing."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from wherein.metrics.pointing import pointing
-from wherein.models.attention import grad_cam, over_images
+from wherein.models.attention import OWN, attention_maps, draws_maps, grad_cam, over_images
 from wherein.models.networks.build import build
 from wherein.models.networks.registry import NETWORKS
-from wherein.views.attention import overlay
+from wherein.views.attention import are_own, overlay
 
 VIT = {"width": 48, "layers": 3, "heads": 4, "hidden": 96}
 
@@ -86,6 +88,32 @@ def test_grad_cam_of_every_network(name):
     expected = torch.stack([whole(network, images, number, NETWORKS[name].layer) for number in classes], dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
     assert found.max() > 0
+
+
+@pytest.mark.parametrize("name", ["fcn-seg", "mil", "gapnet-pl"])
+def test_own_maps_stand_for_gradients_where_a_network_draws_some(name):
+    network = build(name, 3, 6, 0, 64).train()
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    layer = NETWORKS[name].layer
+    torch.testing.assert_close(
+        attention_maps(network, images, [4, 1], layer), grad_cam(network, images, [4, 1], layer), rtol=0, atol=0
+    )
+    assert draws_maps(network) == (name != "gapnet-pl")
+    if not draws_maps(network):
+        with pytest.raises(ValueError, match="layer 'maps': the network has none of that name"):
+            attention_maps(network, images, [4, 1], OWN)
+        return
+    found = attention_maps(network, images, [4, 1], OWN)
+    # as in inference, and the network is left as it was
+    assert network.training
+    with torch.no_grad():
+        torch.testing.assert_close(found, network.eval().maps(images)[:, [4, 1]], rtol=0, atol=0)
+    assert attention_maps(network, images, [], OWN).shape == (2, 0, *found.shape[2:])
+
+
+def test_a_layer_that_is_called_as_own_maps_are():
+    assert not draws_maps(ByHand())
+    torch.testing.assert_close(attention_maps(ByHand(), IMAGE, [0], OWN), grad_cam(ByHand(), IMAGE, [0], "maps"))
 
 
 def test_several_scales_are_put_together():
@@ -186,6 +214,13 @@ def test_pointing_finds_what_the_class_depends_on():
     assert (found.by_chance < 0.04).all()
     crossed = pointing(maps[0].numpy(), image[0].numpy()[::-1] > 0)
     assert (crossed.share < 0.01).all()
+
+
+def test_pages_know_own_maps(tmp_path):
+    for own in (True, False):
+        about = json.dumps({"layer": OWN, "own_maps": own, "pictures": []}).encode()
+        np.savez(tmp_path / "attention.npz", about=np.frombuffer(about, np.uint8))
+        assert are_own(str(tmp_path / "attention.npz")) is own
 
 
 def test_overlay():

@@ -9,7 +9,7 @@ from wherein import tables
 from wherein.labels import vocabulary
 from wherein.models.evaluate import evaluate_model
 from wherein.models.held_out import thresholds_of_fields, thresholds_of_units, unseen, validated
-from wherein.models.thresholds import choose_thresholds
+from wherein.models.thresholds import choose_thresholds, f1_thresholds
 from wherein.models.training_table import schema
 from wherein.settings import check_config
 
@@ -58,7 +58,9 @@ def test_thresholds_are_chosen_on_stored_predictions_of_validation_rows(told):
     rows = (ids["fold"] == 1).to_numpy()
     scrambled = said.copy()
     scrambled[~rows] = np.random.default_rng(1).random((int((~rows).sum()), len(CLASSES)))
-    found, notes = validated([table], [write_predictions(folder / "p.parquet", ids, scrambled)], CLASSES)
+    found, notes = validated(
+        [table], [write_predictions(folder / "p.parquet", ids, scrambled)], CLASSES, "validation_f1"
+    )
     np.testing.assert_array_equal(found.truth, truth[rows])
     np.testing.assert_array_equal(found.scores, said[rows])
     assert notes == [f"thresholds were chosen on {rows.sum()} units of the validation rows"]
@@ -75,13 +77,40 @@ def test_thresholds_are_chosen_on_stored_predictions_of_validation_rows(told):
         np.testing.assert_allclose(thresholds_of_fields(found, which), wanted, rtol=1e-6)
 
 
+def test_thresholds_are_chosen_on_stored_predictions_of_training_rows(told):
+    folder, ids, truth, said, table = told
+    learned = (ids["fold"] > 1).to_numpy()
+    scrambled = said.copy()
+    scrambled[~learned] = np.random.default_rng(1).random((int((~learned).sum()), len(CLASSES)))
+    # of two cells of one field, and of all of another, nothing is known
+    silent = np.flatnonzero(learned)[[0, 1, *range(5, 10)]]
+    scrambled[silent] = np.nan
+    heard = learned.copy()
+    heard[silent] = False
+    path = write_predictions(folder / "p.parquet", ids, scrambled)
+    found, notes = validated([table], [path], CLASSES, "train_f1")
+    assert notes == [
+        f"thresholds were chosen on {heard.sum()} units of the training rows",
+        f"the model says nothing of 7 of {learned.sum()} training rows",
+    ]
+    cells = ids["field_id"][heard].groupby(ids["field_id"]).transform("size").to_numpy()
+    wanted = f1_thresholds(truth[heard], said[heard], 1 / cells)
+    np.testing.assert_array_equal(thresholds_of_units(found, "train_f1"), wanted)
+    fields = ids["field_id"].to_numpy()
+    names = np.unique(fields[heard])
+    means = np.array([said[heard & (fields == name)].astype(float).mean(axis=0) for name in names])
+    labels = np.array([truth[heard & (fields == name)].any(axis=0) for name in names])
+    np.testing.assert_allclose(thresholds_of_fields(found, "train_f1"), f1_thresholds(labels, means), rtol=1e-6)
+    assert not np.allclose(thresholds_of_units(found, "train_f1"), thresholds_of_units(found, "validation_f1"), 1e-2)
+
+
 def test_validation_rows_that_are_not_there_are_counted(told):
     folder, ids, _, said, table = told
     rows = np.flatnonzero(ids["fold"] == 1)
     keep = np.setdiff1d(np.arange(len(ids)), rows[:4])
     said[rows[5]] = np.nan
     path = write_predictions(folder / "p.parquet", ids.iloc[keep].reset_index(drop=True), said[keep])
-    found, notes = validated([table], [path], CLASSES)
+    found, notes = validated([table], [path], CLASSES, "validation_f1")
     assert len(found.scores) == len(rows) - 5
     assert notes[1] == f"the model says nothing of 5 of {len(rows)} validation rows"
 
@@ -92,7 +121,7 @@ def test_rows_that_a_start_was_trained_on_choose_no_thresholds(told):
     other = ids.assign(fold=ids["fold"].where(ids["gene_group"] != "G01", 3))
     start = write_training(folder / "start.parquet", other, truth)
     path = write_predictions(folder / "p.parquet", ids, said)
-    found, notes = validated([table, start], [path], CLASSES)
+    found, notes = validated([table, start], [path], CLASSES, "validation_f1")
     assert not any(field.startswith("f1.") for field in found.fields)
     assert len(found.fields) == (ids["fold"] == 1).sum() - 15
     assert notes[1] == "15 validation rows are no such to a model that this one learned from"
@@ -136,13 +165,17 @@ def score(folder, ids, truth, said, training, elsewhere=(), **model):
 def test_cells_and_fields_have_thresholds_of_their_own(told):
     folder, ids, truth, said, table = told
     thresholds, scores = score(folder, ids, truth, said, [table])
-    found, _ = validated([table], [str(folder / "p.parquet")], CLASSES)
+    found, _ = validated([table], [str(folder / "p.parquet")], CLASSES, "validation_f1")
     for level, chosen in (("cell", thresholds_of_units), ("field", thresholds_of_fields)):
         np.testing.assert_allclose(thresholds.loc[level, CLASSES], chosen(found, "validation_f1"), rtol=1e-6)
     assert abs(thresholds["cell"] - thresholds["field"]).max() > 0.05
     assert any("which training never saw" in note for note in scores["notes"])
     fixed, lower = score(folder, ids, truth, said, [table], threshold=0.3)
     assert (fixed == 0.3).all()
+    learned, scores_so = score(folder, ids, truth, said, [table], threshold="train_f1")
+    found, notes = validated([table], [str(folder / "p.parquet")], CLASSES, "train_f1")
+    np.testing.assert_allclose(learned.loc["field", CLASSES], thresholds_of_fields(found, "train_f1"), rtol=1e-6)
+    assert notes[0] in scores_so["notes"]
     assert scores["macro_f1"] > lower["macro_f1"]
     assert scores["fields"]["macro_f1"] > lower["fields"]["macro_f1"]
 

@@ -6,6 +6,7 @@ from wherein.models import thresholds
 from wherein.models.thresholds import (
     FIXED,
     SURE,
+    Learned,
     best_expected_f1,
     choose_thresholds,
     counted,
@@ -161,3 +162,9 @@ def test_which_thresholds_are_taken():
     np.testing.assert_array_equal(
         choose_thresholds("validation_f1", trained, truth, scores), f1_thresholds(truth, scores)
     )
+    learned = Learned(*drawn(2, 60, classes=3), np.full(240, 0.25))
+    np.testing.assert_array_equal(
+        choose_thresholds("train_f1", trained, truth, scores, learned=learned), f1_thresholds(*learned)
+    )
+    with pytest.raises(ValueError, match="threshold train_f1"):
+        choose_thresholds("train_f1", trained, truth, scores)

@@ -99,6 +99,30 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(tmp_path, variant,
     assert tensors(last[0]["learner"]) == tensors(last[1]["learner"])
 
 
+def test_a_compiled_training_is_the_same_one(tmp_path, monkeypatch):
+    """What torch.compile traces, run without making kernels: these take a C++ compiler and a minute."""
+    compiled, compile_with = [], torch.compile
+
+    def without_kernels(module):
+        compiled.append(module)
+        return compile_with(module, backend="eager")
+
+    monkeypatch.setattr(step_module.torch, "compile", without_kernels)
+    feeds = [DrawnFeed(units=8) for _ in range(2)]
+    plain, traced = (
+        run(tmp_path / name, SmallNetwork(), feed, None, epochs=2, compile=name == "traced")
+        for name, feed in zip(("plain", "traced"), feeds, strict=True)
+    )
+    assert len(compiled) == 1
+    assert traced.network is compiled[0].network
+    for one, other in zip(plain.rows, traced.rows, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-6)
+    state = plain.network.state_dict()
+    assert state.keys() == traced.network.state_dict().keys()
+    for name, values in traced.network.state_dict().items():
+        torch.testing.assert_close(values, state[name], rtol=1e-5, atol=1e-6)
+
+
 def load_checkpoint_as_it_is(folder):
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 

@@ -557,6 +557,7 @@ def test_the_page_of_a_network_shows_where_it_looks(run, site):
         # what it saw, and the map over the protein
         assert Image.open(site / "gallery" / name).size == (120, 40)
     assert "the map is zero everywhere" in text
+    assert "Attention maps (Grad-CAM) of locations" in text
     for name in ("history", "pointing"):
         assert f'src="figures/classic/{name}.png"' in text
         assert (site / "figures" / "classic" / f"{name}.png").stat().st_size > 1000

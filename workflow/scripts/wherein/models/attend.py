@@ -23,7 +23,7 @@ from wherein.crops.resample import resample
 from wherein.labels import Vocabulary
 from wherein.metrics.pointing import POINTING_COLUMNS, pointing, pointing_table
 from wherein.models import images
-from wherein.models.attention import grad_cam, over_images
+from wherein.models.attention import OWN, attention_maps, draws_maps, over_images
 from wherein.models.compartments import Compartments, Drawn
 from wherein.models.device import choose_device, describe, peak_gpu_mb
 from wherein.models.feeds import Pixels, TilePlan
@@ -93,7 +93,8 @@ def attend(
         stores: of fields on the network's grid, or of crops.
         truth: folders of simulated truth, for the shards that have one.
         sources: the section `sources` of the configuration.
-        settings: `fields`, `pictures`, `picture_px`, `layer` (None for the network's own), `draws`, `seed`.
+        settings: `fields`, `pictures`, `picture_px`, `layer` (`maps` for those that the network draws itself; None for
+            these where it draws some, else for the layer of its entry in the registry), `draws`, `seed`.
         device: `auto`, `cuda` or `cpu`.
         threads: of the processor.
         maps: attention.tsv to write, one row a map.
@@ -113,14 +114,16 @@ def attend(
         # a network that tells reagents apart has no map of a location
         classes = [] if "reagents" in about else [name for name in words.classes if name in about["classes"]]
         chosen = choose(found, classes, words, size, settings)
-        layer = settings["layer"] or NETWORKS[about["kind"]].layer
+        layer = settings["layer"] or (OWN if draws_maps(network) else NETWORKS[about["kind"]].layer)
+        own = layer == OWN and draws_maps(network)
         chosen, units = located(chosen, about, predictions, fields, stores)
         where = Compartments(truth, sources, words)
         rows, kept = measured(network.to(place), units, chosen, about, layer, where, words, size, place)
         table = pd.DataFrame(rows, columns=[*MAP_COLUMNS, "cluster"])
         tables.write_tsv(maps, table[MAP_COLUMNS], MAP_COLUMNS)
         tables.write_tsv(shares, pointing_table(table, settings["draws"], settings["seed"]), POINTING_COLUMNS)
-        told = {"model": model, "layer": layer, "level": about["level"], "roles": about["inputs"]}
+        told = {"model": model, "layer": layer, "own_maps": own, "level": about["level"]}
+        told["roles"] = about["inputs"]
         write_pictures(pictures, kept, told)
         report.counts = {"in": len(table), "kept": len(table)}
         report.extra |= {"device": describe(place), "peak_gpu_mb": peak_gpu_mb(place), "layer": layer}
@@ -240,13 +243,13 @@ def unit_maps(
     wanted: Sequence[Sequence[int]],
     device: torch.device,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Grad-CAM maps of units, tiles put together; where they overlap the map is the mean.
+    """Maps of units (`attention_maps`), tiles put together; where they overlap the map is the mean.
 
     Args:
         network: on the device.
         units: and where their pixels are.
         about: what is known of the network.
-        layer: of the network.
+        layer: of the network, or OWN.
         wanted: for each unit the positions of classes among the logits.
         device: where to run.
 
@@ -262,7 +265,8 @@ def unit_maps(
         for _, rows, batch in pixels.batches(0, 0):
             number = int(rows[0, 0])
             found = [
-                over_images(grad_cam(network, part, wanted[number], layer), side, side) for part in batch.split(TILES)
+                over_images(attention_maps(network, part, wanted[number], layer), side, side)
+                for part in batch.split(TILES)
             ]
             raw = source.reader.layout.pixels(len(rows))
             source.reader.fill(source.parts(rows), raw)

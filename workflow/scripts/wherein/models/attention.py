@@ -1,15 +1,50 @@
-"""Where a network looks: Grad-CAM maps of each class.
+"""Where a network looks: its own maps of each class where it draws some, else Grad-CAM.
 
-Ouyang et al. 2019 (methods, class activation maps) draw them at one layer of each network, resized and laid over the
-image; the registry of networks has that layer for each.
+Ouyang et al. 2019 (methods, class activation maps) draw Grad-CAM at one layer of each network, resized and laid over
+the image; the registry of networks has that layer for each.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+OWN = "maps"
+"""In the place of a layer: the maps that a network draws itself, by its method of this name (docs/networks.md)."""
+
+
+def draws_maps(network: nn.Module) -> bool:
+    """Whether a network draws maps itself; a layer that is called so is none."""
+    return inspect.ismethod(getattr(network, OWN, None))
+
+
+def attention_maps(network: nn.Module, images: torch.Tensor, classes: Sequence[int], layer: str) -> torch.Tensor:
+    """Maps of classes: the network's own for OWN, else Grad-CAM at a layer.
+
+    Args:
+        network: gives vector and logits (N, K); it is run as in inference, and left as it was.
+        images: (N, C, H, W) float32 on the network's device.
+        classes: K' positions of classes among the logits.
+        layer: OWN, or the dotted name of a module that gives maps.
+
+    Returns:
+        (N, K', h, w) float32, zero or more, on the images' device; own maps are probabilities.
+
+    Raises:
+        ValueError: there is no such layer, or it gives no maps, or the logits do not depend on it.
+    """
+    if layer != OWN or not draws_maps(network):
+        return grad_cam(network, images, classes, layer)
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            return getattr(network, OWN)(images)[:, list(classes)].float()
+    finally:
+        network.train(training)
 
 
 def grad_cam(network: nn.Module, images: torch.Tensor, classes: Sequence[int], layer: str) -> torch.Tensor:

@@ -34,9 +34,9 @@ An ensemble of {members}, put together by `{combine}` for {classes} classes of t
 
 {told}
 
-{rows} The same validation rows give the thresholds (`results/evaluation/{model}/classes.tsv`). Scores on genes that no
-member has seen are in `results/evaluation/{model}/`. The cards of the members say what they learned from and what they
-are for.
+{rows} Thresholds are in `results/evaluation/{model}/classes.tsv`, scores on genes that no member has seen in
+`results/evaluation/{model}/scores.json`, which also says what the thresholds were chosen on. The cards of the members
+say what they learned from and what they are for.
 """
 
 ROWS = """This was found out on {heard} of {asked} validation rows of `results/training/{first}.parquet`: those of which

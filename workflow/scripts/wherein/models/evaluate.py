@@ -98,7 +98,7 @@ def evaluate_model(
         # thresholds of a classifier are chosen on all folds, before what training saw is left out
         every, by_field = scored, over_fields(scored, words, evaluation, own is not None)
         if own and training:
-            chosen, found = validated(training, predictions, words.classes)
+            chosen, found = validated(training, predictions, words.classes, settings["threshold"])
             scored = _with_thresholds(scored, thresholds_of_units(chosen, settings["threshold"]))
             by_field = _with_thresholds(by_field, thresholds_of_fields(chosen, settings["threshold"]))
             notes += found

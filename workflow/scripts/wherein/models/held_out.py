@@ -8,7 +8,7 @@ import pandas as pd
 
 from wherein import tables
 from wherein.models.scored import KEY
-from wherein.models.thresholds import choose_thresholds
+from wherein.models.thresholds import Learned, choose_thresholds
 from wherein.models.training_table import TEST, TRAIN, VALIDATION
 from wherein.split import CONTROL
 
@@ -22,6 +22,7 @@ class Validated(NamedTuple):
         scores: (N, K) float32, what the model says of them.
         trained: (M, K) bool, labels of the training rows.
         trained_fields: (M,) field version of each training row.
+        trained_scores: (M, K) float32, what the model says of the training rows; NaN where it says nothing.
     """
 
     fields: np.ndarray
@@ -29,21 +30,28 @@ class Validated(NamedTuple):
     scores: np.ndarray
     trained: np.ndarray
     trained_fields: np.ndarray
+    trained_scores: np.ndarray
+
+    @property
+    def heard(self) -> np.ndarray:
+        """(M,) bool: training rows of which the model says something."""
+        return np.isfinite(self.trained_scores).all(axis=1)
 
 
 def validated(
-    training: Sequence[str], predictions: Sequence[str], classes: Sequence[str]
+    training: Sequence[str], predictions: Sequence[str], classes: Sequence[str], which: str | float
 ) -> tuple[Validated, list[str]]:
-    """Stored predictions of the validation rows of a model.
+    """Stored predictions of the validation rows of a model, and of its training rows.
 
     Args:
         training: training tables: the model's own or those of its members, whose first one's rows count, then those of
             models that they learned from. A row of whose gene or field one of them was trained is left out.
         predictions: what the model itself predicts, of all its shards.
         classes: columns of both.
+        which: as `choose_thresholds` takes it, for the notes.
 
     Returns:
-        The rows that are there, and notes on those that are not.
+        The rows that are there, and notes on what thresholds are chosen on and on rows that are not there.
     """
     own = tables.read_tables([training[0]], ["unit_id", *KEY, "gene_group", "part", *classes])
     rows = own[own["part"] == VALIDATION]
@@ -55,11 +63,6 @@ def validated(
     scores = said.reindex(rows["unit_id"]).to_numpy(np.float32)
     heard = np.isfinite(scores).all(axis=1)
     keep = clean & heard
-    notes = [f"thresholds were chosen on {int(keep.sum())} units of the validation rows"]
-    if not heard.all():
-        notes.append(f"the model says nothing of {int((~heard).sum())} of {len(rows)} validation rows")
-    if not clean.all():
-        notes.append(f"{int((~clean).sum())} validation rows are no such to a model that this one learned from")
     kept, learned = rows[keep], own[own["part"] == TRAIN]
     found = Validated(
         (kept["field_id"] + "@" + kept["version"]).to_numpy(str),
@@ -67,21 +70,43 @@ def validated(
         scores[keep],
         learned[list(classes)].to_numpy(bool),
         (learned["field_id"] + "@" + learned["version"]).to_numpy(str),
+        said.reindex(learned["unit_id"]).to_numpy(np.float32),
     )
+    if which == "train_f1":
+        notes = [f"thresholds were chosen on {int(found.heard.sum())} units of the training rows"]
+        if not found.heard.all():
+            notes.append(f"the model says nothing of {int((~found.heard).sum())} of {len(learned)} training rows")
+        return found, notes
+    notes = [f"thresholds were chosen on {int(keep.sum())} units of the validation rows"]
+    if not heard.all():
+        notes.append(f"the model says nothing of {int((~heard).sum())} of {len(rows)} validation rows")
+    if not clean.all():
+        notes.append(f"{int((~clean).sum())} validation rows are no such to a model that this one learned from")
     return found, notes
 
 
 def thresholds_of_units(found: Validated, which: str | float) -> np.ndarray:
     """(K,) thresholds of single units. All cells of a field weigh as much as one field: they are alike."""
-    _, place, count = np.unique(found.fields, return_inverse=True, return_counts=True)
-    return choose_thresholds(which, found.trained, found.truth, found.scores, 1 / count[place])
+    heard = found.heard
+    learned = Learned(found.trained[heard], found.trained_scores[heard], _shares(found.trained_fields[heard]))
+    return choose_thresholds(which, found.trained, found.truth, found.scores, _shares(found.fields), learned)
 
 
 def thresholds_of_fields(found: Validated, which: str | float) -> np.ndarray:
     """(K,) thresholds of fields, whose probabilities are the means over their units."""
     truth, scores = _by_field(found.fields, found.truth), _by_field(found.fields, found.scores)
     trained = _by_field(found.trained_fields, found.trained)
-    return choose_thresholds(which, trained > 0, truth > 0, scores)
+    heard = found.heard
+    labels, said = (
+        _by_field(found.trained_fields[heard], each[heard]) for each in (found.trained, found.trained_scores)
+    )
+    return choose_thresholds(which, trained > 0, truth > 0, scores, learned=Learned(labels > 0, said))
+
+
+def _shares(fields: np.ndarray) -> np.ndarray:
+    """(N,) what each row is of its field."""
+    _, place, count = np.unique(fields, return_inverse=True, return_counts=True)
+    return 1 / count[place]
 
 
 def _by_field(fields: np.ndarray, values: np.ndarray) -> np.ndarray:

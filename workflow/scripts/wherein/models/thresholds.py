@@ -1,4 +1,7 @@
-"""Probabilities from which a class counts as predicted, chosen on rows that the network did not learn from."""
+"""Probabilities from which a class counts as predicted, chosen on rows that the network did not learn from.
+
+Or on those that it learned from, where that is asked for.
+"""
 
 from typing import NamedTuple
 
@@ -37,6 +40,20 @@ class Counts(NamedTuple):
     logits: np.ndarray
     with_class: np.ndarray
     without: np.ndarray
+
+
+class Learned(NamedTuple):
+    """What a model says of rows that it learned from.
+
+    Attributes:
+        truth: (M, K) bool, their labels.
+        scores: (M, K) probabilities.
+        weights: (M,) what a row weighs; None for 1.
+    """
+
+    truth: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def counted(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> Counts:
@@ -155,21 +172,31 @@ def choose_thresholds(
     truth: np.ndarray,
     scores: np.ndarray,
     weights: np.ndarray | None = None,
+    learned: Learned | None = None,
 ) -> np.ndarray:
     """Thresholds of a model.
 
     Args:
-        which: `validation_f1`, `label_ratio`, or a number for all.
+        which: `validation_f1`, `train_f1` (Rumetshofer et al. 2019, section 3, FCN-Seg: "the threshold for each class
+            is optimized on the training set"), `label_ratio`, or a number for all.
         trained: (M, K) bool, labels of the training rows.
         truth: (N, K) bool, labels of the validation rows.
         scores: (N, K) float32, what the model says of these.
         weights: (N,) what a validation row weighs; None for 1.
+        learned: what the model says of the training rows; `train_f1` needs it.
 
     Returns:
         (K,) float64.
+
+    Raises:
+        ValueError: `train_f1` without what the model says of the training rows.
     """
     if not isinstance(which, str):
         return np.full(truth.shape[1], float(which))
     if which == "label_ratio":
         return train_ratio_thresholds(trained, scores)
+    if which == "train_f1":
+        if learned is None:
+            raise ValueError("threshold train_f1: nothing is known of what the model says of the training rows")
+        return f1_thresholds(*learned)
     return f1_thresholds(truth, scores, weights)

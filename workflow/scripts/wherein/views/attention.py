@@ -30,6 +30,16 @@ def overlay(image: np.ndarray, heat: np.ndarray, most: float = 0.7) -> np.ndarra
     return np.rint(255 * (grey[..., None] * (1 - weight) + colours * weight)).astype(np.uint8)
 
 
+def are_own(path: str) -> bool:
+    """Whether maps are those that the network draws itself, and not Grad-CAM.
+
+    Args:
+        path: results/evaluation/{model}/attention.npz.
+    """
+    with np.load(path) as kept:
+        return bool(json.loads(kept["about"].tobytes())["own_maps"])
+
+
 def draw_attention(path: str, folder: Path, model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Draw the maps of one network, each beside what it saw, one WebP file a map.
 

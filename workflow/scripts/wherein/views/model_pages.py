@@ -16,7 +16,7 @@ from wherein.models.scored import KEY
 from wherein.models.statistics import Fields, read_fields
 from wherein.models.weights import read_weights
 from wherein.readers import UnreadableImage
-from wherein.views.attention import draw_attention
+from wherein.views.attention import are_own, draw_attention
 from wherein.views.comparison import read_groups
 from wherein.views.composites import composite, contrast, reduced
 from wherein.views.examples import FieldImages
@@ -170,8 +170,8 @@ def attention(
         settings: the section `report` of the configuration.
 
     Returns:
-        `means` (rows of pointing.tsv over all classes, `kind` in words), `maps` (`draw_attention`), `kinds`;
-        None for a model without maps.
+        `means` (rows of pointing.tsv over all classes, `kind` in words), `maps` (`draw_attention`), `own_maps` (whether
+        they are the network's own), `kinds`; None for a model without maps.
     """
     if not own["maps"] or not own["shares"]:
         return None
@@ -180,6 +180,7 @@ def attention(
     return {
         "means": [{**row, "kind": TRAINED_KINDS[row["kind"]]} for row in means],
         "maps": draw_attention(own["maps"], folder, model, settings),
+        "own_maps": are_own(own["maps"]),
         "kinds": TRAINED_KINDS,
     }
 
