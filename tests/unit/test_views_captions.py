@@ -91,6 +91,31 @@ def test_pages_say_what_the_tables_say(page, tables):
     assert all(stated(table) in text for table in tables)
 
 
+FED_BY_THE_ATLAS = re.compile(
+    r"Terms of cellular components of the Gene Ontology come in part from the Human Protein Atlas' own images: "
+    r"for proteins of that atlas they are no independent evidence\."
+)
+
+
+@pytest.mark.parametrize("name", ["enrichment", "gene_sets", "prerank", "set_pairs"])
+def test_captions_of_gene_sets_say_what_the_atlas_fed(name):
+    assert FED_BY_THE_ATLAS.search((WORKFLOW / "report" / f"{name}.rst").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("page", "after"),
+    [
+        ("complexes.html", ["gene sets told apart"]),
+        ("clusters_groups.html", ["Clusters with a name", "Communities", "Within one location"]),
+    ],
+)
+def test_pages_of_gene_sets_say_what_the_atlas_fed(page, after):
+    text = page_source(page)
+    for heading in after:
+        part = re.split(r"<h[23]>", text.split(f"{heading}</h", 1)[1])[0]
+        assert FED_BY_THE_ATLAS.search(part), heading
+
+
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_a_caption_renders(name):
     docutils = pytest.importorskip("docutils.core")
