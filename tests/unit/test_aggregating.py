@@ -104,12 +104,37 @@ def test_what_scanpy_looks_for_is_there(run, plain):
     means = pd.DataFrame(fields.obsm["X_pca"], fields.obs_names).groupby(fields.obs["genes"].to_numpy()).mean()
     apart = np.linalg.norm(means.loc["G2"].to_numpy() - proteins.obsm["X_pca"], axis=1)
     assert proteins.obs_names[apart.argmin()] == "G2"
+    for level in found.values():
+        np.testing.assert_array_equal(level.uns["pca"]["variance"], atlas.uns["pca"]["variance"])
+        assert len(level.uns["pca"]["variance_ratio"]) == level.varm["PCs"].shape[1]
     chances = proteins.obsm["probabilities"]
     assert chances.columns.tolist() == ["Cytosol"]
     np.testing.assert_allclose(chances["Cytosol"], 1)
     assert json.loads(proteins.uns["wherein"]) == {
         "model": "m", "units": "cell", "aggregation": "mean", "weights": "none", "level": "proteins",
     }  # fmt: skip
+
+
+def test_fields_have_places_where_the_map_is_of_fields(tmp_path):
+    rng = np.random.default_rng(1)
+    own = Run(tmp_path, "field")
+    for number in range(3):
+        own.add(f"G{number}", rng.normal(size=(1, 4)), reagent=f"R{number}", sample=f"R{number}/U2OS")
+    paths = own.write(list("abcd"))
+    atlas = {name: tmp_path / name for name in ("units", "clusters", "unit_map", "history", "moved")}
+    inputs = [paths[name] for name in ("fields", "qc", "cells", "embeddings")]
+    build_atlas(
+        "m", "field", *inputs, settings("atlas"), tmp_path / "proteins.h5ad", **atlas, summary=tmp_path / "atlas.json"
+    )
+    aggregate_units(
+        "m", "field", *inputs, [], paths["predictions"], tmp_path / "proteins.h5ad", settings("atlas"),
+        tmp_path / "levels", tmp_path / "summary.json", map_of_units=tmp_path / "units",
+    )  # fmt: skip
+    found = anndata.read_h5ad(tmp_path / "levels" / "fields.h5ad")
+    placed = pd.read_parquet(tmp_path / "units").set_index("unit_id").loc[found.obs_names]
+    assert np.isfinite(found.obsm["X_umap"]).all()
+    np.testing.assert_array_equal(found.obsm["X_umap"], placed[["umap_1", "umap_2"]])
+    assert "X_umap" not in anndata.read_h5ad(tmp_path / "levels" / "samples.h5ad").obsm
 
 
 def test_all_forms_hold_the_same(plain):
@@ -212,6 +237,7 @@ def test_cells_as_they_are(run, plain):
     np.testing.assert_array_equal(whole.obsm["X_pca"], backed.obsm["X_pca"])
     placed = pd.read_parquet(run[0] / "units").set_index("unit_id").loc[backed.obs_names]
     np.testing.assert_array_equal(backed.obsm["X_umap"], placed[["umap_1", "umap_2"]])
+    np.testing.assert_array_equal(backed.uns["pca"]["variance_ratio"], atlas.uns["pca"]["variance_ratio"])
     assert backed.obsm["probabilities"].columns.tolist() == ["Cytosol"]
     assert json.loads(backed.uns["wherein"])["level"] == "cells"
 

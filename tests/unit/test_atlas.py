@@ -3,10 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import umap
 from anndata import read_h5ad
 from fake_embeddings import Run, settings
+from scipy.sparse import issparse
 from wherein import embeddings
 from wherein.analysis.atlas import build_atlas, cluster_table, draw_units, location
+from wherein.analysis.projection import nearest
 from wherein.labels import vocabulary
 
 
@@ -72,6 +75,42 @@ def test_atlas_of_known_groups(run, tmp_path):
     assert summary["counts"] == {"in": 225, "kept": 225}
 
 
+@pytest.mark.filterwarnings("ignore:.*precomputed_knn")
+def test_scanpy_finds_components_graph_and_map(run, tmp_path):
+    atlas, _, _, _ = build(run, tmp_path)
+    scores = atlas.obsm["X_pca"].astype(float)
+    np.testing.assert_allclose(atlas.uns["pca"]["variance"], scores.var(axis=0, ddof=1), rtol=1e-5)
+    ratio = atlas.uns["pca"]["variance_ratio"]
+    np.testing.assert_allclose(ratio / ratio[0], atlas.uns["pca"]["variance"] / atlas.uns["pca"]["variance"][0], 1e-4)
+    told = atlas.uns["neighbors"]
+    assert (told["connectivities_key"], told["distances_key"]) == ("connectivities", "distances")
+    assert told["params"]["n_neighbors"] == 11
+    assert (told["params"]["method"], told["params"]["metric"]) == ("umap", "euclidean")
+    links, apart = atlas.obsp["connectivities"], atlas.obsp["distances"]
+    assert issparse(links)
+    assert issparse(apart)
+    # of twelve proteins each has all others but the farthest among its eleven, itself included
+    all_apart = np.linalg.norm(scores[:, None] - scores[None], axis=2)
+    assert (np.diff(apart.indptr) == 10).all()
+    np.testing.assert_allclose(apart.toarray()[apart.toarray() > 0], all_apart[apart.toarray() > 0], rtol=1e-5)
+    assert (np.where(apart.toarray() > 0, 0, all_apart).argmax(axis=1) == all_apart.argmax(axis=1)).all()
+    assert abs(links - links.T).max() < 1e-6
+    assert 0 < links.data.min() <= links.data.max() <= 1
+    assert not links.diagonal().any()
+    # umap-learn's own graph of the same neighbours
+    own = umap.UMAP(n_neighbors=11, random_state=0, n_epochs=1, n_jobs=1, precomputed_knn=nearest32(scores)).fit(scores)
+    np.testing.assert_allclose(links.toarray(), own.graph_.toarray(), atol=1e-5)
+    assert atlas.uns["umap"]["params"]["min_dist"] == 0.1
+    assert atlas.uns["umap"]["params"]["a"] == pytest.approx(own._a)
+    # a part of the proteins takes its part of the graph along
+    assert atlas[:5].obsp["connectivities"].shape == (5, 5)
+
+
+def nearest32(scores):
+    indices, distances = nearest(scores, 11)
+    return indices, distances.astype(np.float32)
+
+
 def test_means_are_those_of_the_vectors(run, tmp_path):
     atlas, _, _, _ = build(run, tmp_path)
     expected = np.concatenate([run.vectors[6], run.vectors[7]]).mean(0)
@@ -105,6 +144,8 @@ def test_any_number_of_proteins(tmp_path, number, level):
     assert clusters["n_proteins"].sum() == number
     assert len(units) == number * (3 if level == "cell" else 1)
     assert any("too few for UMAP" in note for note in summary["notes"]) == (number < 5)
+    assert ("neighbors" in atlas.uns) == ("connectivities" in atlas.obsp) == ("umap" in atlas.uns) == (number >= 5)
+    assert len(atlas.uns["pca"]["variance"]) == len(atlas.uns["pca"]["variance_ratio"])
 
 
 def test_only_controls(tmp_path):

@@ -311,6 +311,43 @@ def test_names_are_translated_and_losses_listed(tmp_path):
     assert set(nowhere["library"]) == {"own"}
 
 
+def test_systematic_names_of_yeast_find_sets_of_symbols(tmp_path):
+    known = tmp_path / "yeast.tsv"
+    known.write_text(
+        "symbol\tsynonyms\nTFC3\tYAL001C;FUN24\nVPS8\tYAL002W\nEFB1\tYAL003W;TEF5\nACT1\tYFL039C;END7\n"
+        "CDC24\tYAL041W;TEF5\n\tYAL004W\n"
+    )
+    # of a strain whose table names some genes by their systematic name alone; TEF5 was the name of two
+    clusters = {
+        1: ["YAL001C", "YAL002W", "efb1", "ACT1"],
+        2: ["YAL041W", "TEF5", "YAL004W", "YBR999W", "YCL001W-A", "YDR001C"],
+    }
+    lines = [("first", "GO:1", "TFC3", "VPS8", "EFB1", "ACT1"), ("second", "GO:2", "CDC24", "YDR001C", "END7", "NOT1")]
+    sets = {"yeast": write_gmt(tmp_path / "sets.gmt", *lines)}
+    table, _ = run(tmp_path, clusters, sets, identifiers=str(known), min_set_size=2)
+    first = table[(table["cluster"] == "1") & (table["term"] == "first")].iloc[0]
+    assert first[["k", "n", "K", "N"]].tolist() == [4, 4, 4, 10]
+    assert first["p"] == pytest.approx(hypergeom.sf(3, 10, 4, 4))
+    assert first["genes"].split(";") == ["YAL001C", "YAL002W", "efb1", "ACT1"]
+    second = table[(table["cluster"] == "2") & (table["term"] == "second")].iloc[0]
+    # END7 is ACT1's, of the other cluster; NOT1 is of no protein here
+    assert second[["k", "n", "K", "N"]].tolist() == [2, 6, 3, 10]
+    assert second["genes"].split(";") == ["YAL041W", "YDR001C"]
+    lost = pd.read_csv(tmp_path / "identifiers.tsv", sep="\t", dtype=str, keep_default_na=False)
+    told = {(row.what, row.identifier): (row.symbol, row.how) for row in lost.itertuples() if row.how != "in_no_set"}
+    assert told == {
+        ("protein", "YAL001C"): ("TFC3", "translated"),
+        ("protein", "YAL002W"): ("VPS8", "translated"),
+        ("protein", "YAL041W"): ("CDC24", "translated"),
+        ("protein", "TEF5"): ("", "ambiguous"),
+        **{("protein", name): ("", "unknown") for name in ("YAL004W", "YBR999W", "YCL001W-A", "YDR001C")},
+        ("gene_set", "END7"): ("ACT1", "translated"),
+        **{("gene_set", name): ("", "unknown") for name in ("NOT1", "YDR001C")},
+    }
+    nowhere = lost.loc[lost["how"] == "in_no_set", "identifier"]
+    assert sorted(nowhere) == ["TEF5", "YAL004W", "YBR999W", "YCL001W-A"]
+
+
 def test_cellular_components_come_with_a_warning(tmp_path):
     gmt = write_gmt(tmp_path / "sets.gmt", ("nucleus (GO:0005634)", "GO:0005634", "A", "B", "C"))
     _, summary = run(tmp_path, {1: ["A", "B", "C"], 2: ["D", "E", "F"]}, {"go": gmt})

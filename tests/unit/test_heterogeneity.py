@@ -160,6 +160,31 @@ def test_heterogeneous_locations(tmp_path):
     assert table.loc["MOST", "top_location_share"] == 0.75
 
 
+def test_cells_at_the_border_are_left_out_and_counted(tmp_path):
+    """A run with cells that the border cuts says the same as one that never had them."""
+    names = ("heterogeneity", "fields", "samples", "variance", "compartments")
+    tables = []
+    for cut in (0, 7):
+        rng = np.random.default_rng(8)
+        folder = tmp_path / str(cut)
+        run = Run(folder)
+        for protein in range(8):
+            labels = [["Nucleoli"], ["Cytosol"], ["Nucleoli", "Cytosol"]][protein % 3]
+            whole, intensity = rng.normal(size=(20, 4)), rng.lognormal(4, 0.3, 20)
+            vectors = np.concatenate([whole, np.full((cut, 4), 50.0)])
+            intensity = np.concatenate([intensity, np.full(cut, 9e4)])
+            run.add(f"G{protein}", vectors, intensity=intensity, labels=labels)
+            for number, cell in enumerate(run.cells[-len(vectors) :]):
+                cell["nucleus_touches_border"] = number >= 20
+        _, _, summary = measure(run, folder, min_pair_proteins=2)
+        tables.append([read(folder / f"{name}.tsv") for name in names])
+        expected = {"in": 8 * (20 + cut), "kept": 160} | ({"border": 56} if cut else {})
+        assert summary["counts"] == expected
+    for name, without, with_border in zip(names, *tables, strict=True):
+        assert len(without), name
+        pd.testing.assert_frame_equal(without, with_border)
+
+
 def test_few_proteins_are_measured_but_not_judged(tmp_path):
     rng = np.random.default_rng(7)
     run = Run(tmp_path)

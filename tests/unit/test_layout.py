@@ -1,4 +1,6 @@
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +32,18 @@ def test_presets_are_those_of_the_papers():
         settings("atlas", umap="le2021")
     with pytest.raises(ValueError, match="lu2019-cells"):
         layout_of({"umap": "le2021"})
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_readme_tells_the_numbers_of_each_preset(name):
+    text = (Path(__file__).resolve().parents[2] / "config" / "README.md").read_text(encoding="utf-8")
+    row = re.search(r"^\| `atlas\.umap\.neighbours` \|.*\|$", text, re.M)[0]
+    told = row[row.index(f"`{name}`") :]
+    found = re.search(r"(\d+)(?: neighbours)? and (?:a minimum distance of )?([\d.]+) in (two|three)", told)
+    own = PRESETS[name]
+    assert int(found[1]) == own["neighbours"]
+    assert float(found[2]) == own["min_dist"]
+    assert {"two": 2, "three": 3}[found[3]] == own["dimensions"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4])

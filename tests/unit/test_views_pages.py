@@ -463,6 +463,7 @@ def test_marked_proteins_reach_the_pages(site):
     assert marks["HGENE3"] == "unchanged"
     assert marks["controls"] is None
     assert (own["moved"], own["relabelled"], own["old_state"], own["state"]) == (1, 1, "human:1", "human:2")
+    assert own["moved"] <= own["tested"] <= own["compared"]
     row = own["row"][proteins["name"].index("HGENE2")]
     assert own["rows"]["labels_added"][row] == "Nucleoli"
     assert proteins["models"]["gapnet"]["moves"]["state"] is None
@@ -471,8 +472,9 @@ def test_marked_proteins_reach_the_pages(site):
 def test_without_another_release_nothing_moved():
     told = moves(pd.DataFrame(columns=["protein", "protein_before", "old_state", "state", "mark", "relabelled",
         "labels_before", "labels_after", "labels_added", "labels_removed", "n_fields_before", "n_fields_after", "shift",
-        "expected", "q", "neighbours_kept", "umap_1_before", "umap_2_before", "umap_1", "umap_2"]))  # fmt: skip
+        "expected", "p", "q", "neighbours_kept", "umap_1_before", "umap_2_before", "umap_1", "umap_2"]))  # fmt: skip
     assert told["state"] is None
+    assert told["tested"] == 0
     assert len(told["rows"]["protein"]) == 0
 
 
@@ -702,6 +704,7 @@ def test_contrasts_show_cells_of_both_sides_and_why_there_is_no_p(site):
     page = (site / "contrasts.html").read_text(encoding="utf-8")
     assert "condition none" in page
     assert "1 too few replicates on a side" in page
+    assert re.search(r"\d+ shifts and \d+ amounts were tested\. Test: ", page)
     assert "All proteins share a shift of 1." in page
     told = data(site, "contrast-classic-drug")["proteins"]
     assert told["moved"].count(True) == 1

@@ -197,3 +197,8 @@ def test_labels_are_audited_and_known_mistakes_are_counted(demo):
         assert found["proteins"]["n_wrong"] == len(wrong)
         assert found["proteins"]["n"] == proteins["score"].notna().sum()
         assert 0 < found["samples"]["n"] <= len(samples)
+        if model == "classic":
+            # one sample is labelled wrongly here: by chance it would be among the first 20 of 48 in four runs of ten
+            own = found["samples"]
+            assert own["n_wrong"] >= 1
+            assert own["precision"]["20"] > own["share_wrong"]

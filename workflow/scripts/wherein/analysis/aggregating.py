@@ -106,7 +106,7 @@ def aggregate_units(
         folder: results/aggregates/{model}, written.
         summary: results/summaries/aggregate/{model}.json, written.
         samples: results/samples/samples.parquet; without it, samples of any size count.
-        map_of_units: results/atlas/{model}/units.parquet; without it cells have no places on the map.
+        map_of_units: results/atlas/{model}/units.parquet; without it units have no places on the map.
     """
     import anndata
 
@@ -125,6 +125,9 @@ def aggregate_units(
                 _write_cells(partial, units, atlas, probabilities, map_of_units, settings, {**said, "level": "cells"})
             for name in LEVELS:
                 found = _aggregated(name, units, weights, probabilities, atlas, settings)
+                shown = map_places(map_of_units, found.obs_names) if (level, name) == ("field", "fields") else None
+                if shown is not None:
+                    found.obsm["X_umap"] = shown
                 found.uns["wherein"] = json.dumps({**said, "level": name}, sort_keys=True)
                 _write(partial, name, found)
                 told.extra[name] = found.n_obs
@@ -282,6 +285,7 @@ def _write_cells(
     places = places_of(atlas, units.features)
     if places is not None:
         skeleton.varm["PCs"] = atlas.varm["PCs"]
+        skeleton.uns["pca"] = dict(atlas.uns["pca"])
     shown = map_places(map_of_units, units.unit_ids)
     if shown is not None:
         skeleton.obsm["X_umap"] = shown
@@ -307,11 +311,15 @@ def _with_components(found: Any, atlas: Any, name: str) -> Any:
     if places is None:
         return found
     found.varm["PCs"] = atlas.varm["PCs"]
+    found.uns["pca"] = dict(atlas.uns["pca"])
     if name == "proteins" and set(found.obs_names) == set(atlas.obs_names):
         own = atlas[found.obs_names]
         for key in ("X_pca", "X_umap"):
             found.obsm[key] = np.asarray(own.obsm[key])
         found.obs["cluster"] = own.obs["cluster"].to_numpy()
+        for key in own.obsp:
+            found.obsp[key] = own.obsp[key]
+        found.uns.update({key: atlas.uns[key] for key in ("neighbors", "umap") if key in atlas.uns})
         return found
     found.obsm["X_pca"] = places.of(found.X)
     return found

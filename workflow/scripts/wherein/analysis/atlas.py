@@ -14,11 +14,12 @@ import pyarrow as pa
 from wherein.analysis.aggregate import Scale, UnitStream, filled, open_units, scale_of_stream
 from wherein.analysis.clustering import clustered_points, cut, hierarchical_clustering
 from wherein.analysis.history import read_history, release_state, space_of, state_rows, write_history
-from wherein.analysis.layout import Layout, layout_of, umap_coordinates
+from wherein.analysis.layout import Layout, layout_of, map_neighbours, umap_coordinates
 from wherein.analysis.levels import Blocks, group_vectors
 from wherein.analysis.moved import MOVED, FieldMeans, compare_states, samples_of_fields
 from wherein.analysis.placing import SavedMap, place, read_map, save_map
 from wherein.analysis.projection import Components, Covariance, principal_components
+from wherein.analysis.scanpy_names import name_components, name_map
 from wherein.analysis.sums import GroupSums
 from wherein.analysis.tested import write_tested
 from wherein.analysis.unit_weights import unit_weights
@@ -353,7 +354,8 @@ def map_proteins(
     nameless = int((table["protein"].isna() & ~table["control"]).sum())
     notes = [f"{nameless} units have no gene and are on the map of units only"] if nameless else []
     scores, loadings, ratio = principal_components(gathered.scaled, settings["components"])
-    places, note = umap_coordinates(scores, layout)
+    near = map_neighbours(scores, layout)
+    places, note = umap_coordinates(scores, layout, near)
     notes += [f"map of proteins: {note}"] if note else []
     points = clustered_points(gathered.scaled, scores, settings["points"])
     tree, leaf = hierarchical_clustering(points, settings["linkage"], settings["metric"], settings["order_up_to"])
@@ -370,7 +372,8 @@ def map_proteins(
     atlas.obsm["X_pca"], atlas.obsm["X_umap"] = scores, places
     atlas.varm["PCs"] = loadings.T.astype(np.float32)
     atlas.uns["linkage"] = tree
-    atlas.uns["pca"] = {"variance_ratio": ratio}
+    name_components(atlas, ratio)
+    name_map(atlas, layout, near)
     return atlas, notes
 
 

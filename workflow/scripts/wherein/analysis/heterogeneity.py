@@ -97,6 +97,7 @@ def measure_heterogeneity(
     """
     with stage_summary(summary, "heterogeneity", model, ("numpy", "scipy", "scikit-learn")) as told:
         units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein", *LEDGER], samples=samples)
+        units = without_border(units)
         count(told, units)
         catalog = current_fields(fields).drop_duplicates(KEY)
         table, scores, notes = unit_distances(units, settings)
@@ -158,6 +159,21 @@ def against_published(proteins: pd.DataFrame, of_fields: pd.DataFrame, table: pd
     measures["intensity_cv_z"] = intensity.reindex(measures.index)
     names = zip(table["protein"], table["field_id"], table["version"], strict=True)
     return compare_published(measures, published_of(table[[*KEY, *PUBLISHED]], names))
+
+
+def without_border(units: Units) -> Units:
+    """Leave cells whose nucleus touches the field's border out, as `border`: with `crop.border` `keep` there are some.
+
+    What is seen of a cell that the border cuts differs by where it is cut.
+    """
+    if units.level != "cell":
+        return units
+    whole = ~units.table["nucleus_touches_border"].eq(True).to_numpy(bool)
+    if whole.all():
+        return units
+    table = units.table.loc[whole].reset_index(drop=True)
+    dropped = {**units.dropped, "border": int((~whole).sum())}
+    return replace(units, table=table, vectors=units.vectors[whole], dropped=dropped)
 
 
 def count(told: Summary, units: Units) -> None:
@@ -344,9 +360,15 @@ def field_rows(table: pd.DataFrame, ledger: pd.DataFrame, level: str, settings: 
 
 
 def kept_cells(cells: Sequence[str | Path], fields: str | Path) -> pd.DataFrame:
-    """Kept cells of current field versions: field_id, version, mean_protein (NaN where the source has no protein)."""
-    ledger = read_tables(cells, [*KEY, "status", "mean_protein"]).reindex(columns=[*KEY, "status", "mean_protein"])
-    kept = ledger[ledger["status"] == "kept"].merge(current_fields(fields)[KEY].drop_duplicates(), on=KEY)
+    """Kept cells of current field versions, those aside whose nucleus touches the border.
+
+    Returns:
+        field_id, version, mean_protein (NaN where the source has no protein).
+    """
+    columns = [*KEY, "status", "mean_protein", "nucleus_touches_border"]
+    ledger = read_tables(cells, columns).reindex(columns=columns)
+    counts = (ledger["status"] == "kept") & ~ledger["nucleus_touches_border"].eq(True)
+    kept = ledger[counts].merge(current_fields(fields)[KEY].drop_duplicates(), on=KEY)
     return kept.assign(mean_protein=pd.to_numeric(kept["mean_protein"]))
 
 

@@ -81,7 +81,21 @@ def layout_of(settings: dict[str, Any]) -> Layout:
     )
 
 
-def umap_coordinates(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, str | None]:
+def map_neighbours(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray] | None:
+    """Exact neighbours of (N, D) points from which `umap_coordinates` lays them out, as `nearest` gives them.
+
+    Returns:
+        None where nothing is laid out, or where neighbours are found approximately.
+    """
+    number = len(points)
+    if not SMALLEST_UMAP <= number <= layout.exact_up_to or not np.ptp(points, axis=0).any():
+        return None
+    return nearest(points.astype(np.float64), max(2, min(layout.neighbours, number - 1)))
+
+
+def umap_coordinates(
+    points: np.ndarray, layout: Layout, neighbours: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, str | None]:
     """Lay points out in two or three dimensions with UMAP, started from their first principal components.
 
     Starting from principal components keeps the large-scale order and needs no eigenvectors of a graph that may fall
@@ -91,6 +105,7 @@ def umap_coordinates(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, st
     Args:
         points: (N, D) principal components, largest first.
         layout: settings.
+        neighbours: what `map_neighbours` gives, where it is known already.
 
     Returns:
         coordinates: (N, dimensions) float32. With fewer than SMALLEST_UMAP points, the first principal components.
@@ -114,10 +129,10 @@ def umap_coordinates(points: np.ndarray, layout: Layout) -> tuple[np.ndarray, st
     # umap takes seconds to import and needs a compiler: only who maps pays for it
     import umap
 
-    neighbours = max(2, min(layout.neighbours, number - 1))
-    settings = _words(layout, neighbours) | {"n_jobs": 1}
-    if number <= layout.exact_up_to:
-        indices, distances = nearest(points.astype(np.float64), neighbours)
+    settings = _words(layout, max(2, min(layout.neighbours, number - 1))) | {"n_jobs": 1}
+    exact = map_neighbours(points, layout) if neighbours is None else neighbours
+    if exact is not None:
+        indices, distances = exact
         settings["precomputed_knn"] = (indices, distances.astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="umap")

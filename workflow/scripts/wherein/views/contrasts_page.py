@@ -72,7 +72,9 @@ def contrast_pages(
 
     Returns:
         For each model and contrast what the template is given: model, name, key (of the data), figure, a, b (the sides
-        in words), notes, n (rows), n_tests, n_moved, n_abundance, reasons (in words, and how many).
+        in words), notes, n (rows), n_tests, n_moved, n_replicates, n_abundance and n_abundance_tests (amounts that
+        changed, and were tested), n_classes and n_class_tests (shares of classes, likewise), reasons (in words, and
+        how many).
     """
     told = {each["item"]: each for each in summaries if each["stage"] == "contrast"}
     pages = []
@@ -98,6 +100,7 @@ def contrast_pages(
                 "n_moved": int(rows["moved"].astype(bool).sum()) if len(rows) else 0,
                 "n_replicates": len(tables["replicates"]),
                 "n_abundance": int((rows["q_abundance"] <= settings["max_q"]).sum()),
+                "n_abundance_tests": int(rows["q_abundance"].notna().sum()),
                 "n_classes": int((classes["q"] <= settings["max_q"]).sum()) if len(classes) else 0,
                 "n_class_tests": int(classes["p"].notna().sum()) if len(classes) else 0,
                 "reasons": [(REASONS.get(str(why), str(why)), int(count)) for why, count in reasons.items()],

@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from wherein.analysis.tested import TESTED
 from wherein.views.style import words
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -56,8 +57,20 @@ def environment() -> jinja2.Environment:
     )
     found.filters.update(thousands=thousands, share=share, words=lambda text: words(str(text)), volume=volume)
     found.filters.update(score=score, percent=percent, signed=signed)
+    found.globals.update(stated=stated)
     found.filters.update(hours=lambda hours: duration(3600 * hours))
     return found
+
+
+def stated(table: str) -> str:
+    """What p and q of a table come from, in a sentence each: test, universe, correction, columns of n.
+
+    Args:
+        table: one of wherein.analysis.tested.TESTED.
+    """
+    own = TESTED[table]
+    numbers = ", ".join(own.n)
+    return f"Test: {own.test}. Universe: {own.universe}. Correction: {own.correction}. n: {numbers} (columns)."
 
 
 def file_name(text: str) -> str:

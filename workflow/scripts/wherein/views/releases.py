@@ -96,8 +96,9 @@ def moves(moved: pd.DataFrame) -> dict[str, Any]:
         moved: results/atlas/{model}/moved.tsv.
 
     Returns:
-        `old_state`, `state` (None while there is only one), `compared` (proteins that both have), `moved` and
-        `relabelled` (how many are marked so), and `rows`: columns of the marked ones.
+        `old_state`, `state` (None while there is only one), `compared` (proteins that both have), `tested`
+        (how many of them have a p), `moved` and `relabelled` (how many are marked so), and `rows`: columns of the
+        marked ones.
     """
     marked = moved[moved["mark"].isin(MARKED)]
     # labels are lists in a text; what is not known stays null
@@ -108,6 +109,7 @@ def moves(moved: pd.DataFrame) -> dict[str, Any]:
         "old_state": moved["old_state"].iloc[0] if len(moved) else None,
         "state": moved["state"].iloc[0] if len(moved) else None,
         "compared": len(moved),
+        "tested": int(moved["p"].notna().sum()),
         **{mark: int((marked["mark"] == mark).sum()) for mark in MARKED},
         "relabelledToo": [bool(flag) for flag in marked["relabelled"].astype(str) == "True"],
         "rows": {

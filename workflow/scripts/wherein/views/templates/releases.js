@@ -31,7 +31,7 @@
     }
     const { rows } = own;
     const count = rows.protein.length;
-    place("compared").textContent = `${model} saw ${plural(own.compared, "protein")} in both ${own.old_state} and ${own.state}: ${own.moved.toLocaleString("en")} moved further than other fields of the same protein would make ${own.moved === 1 ? "it" : "them"}; of ${own.relabelled.toLocaleString("en")} more the published locations alone changed.`;
+    place("compared").textContent = `${model} saw ${plural(own.compared, "protein")} in both ${own.old_state} and ${own.state}: ${own.moved.toLocaleString("en")} of the ${own.tested.toLocaleString("en")} that could be tested moved further than other fields of the same protein would make ${own.moved === 1 ? "it" : "them"}; of ${own.relabelled.toLocaleString("en")} more the published locations alone changed.`;
     if (!count) {
       place("arrows").replaceChildren(el("p", { class: "empty" }, "No protein moved, and none was relabelled."));
       place("moved").replaceChildren();
