@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from fake_embeddings import Run, settings
 from scipy.stats import kstest
-from wherein.analysis.heterogeneity import CV_VARIANCE, location_entropy, measure_heterogeneity, robust_cv
+from wherein.analysis.aggregate import open_units, read_units, scaled_units
+from wherein.analysis.heterogeneity import CV_VARIANCE, location_entropy, measure_heterogeneity, robust_cv, unit_scores
+from wherein.analysis.projection import principal_components
 from wherein.analysis.spread import (
     against_others,
     cell_residuals,
@@ -27,7 +29,7 @@ def measure(run, folder, **over):
     outputs["compartment_cells"] = folder / "compartment_cells.parquet"
     measure_heterogeneity(
         model="m",
-        settings=settings("biology", **over),
+        settings=settings("biology", **over) | {"scale_units": 1000},
         words="hpa19",
         outputs=outputs,
         summary=folder / "summary.json",
@@ -210,6 +212,28 @@ def test_same_input_same_content(tmp_path):
     before = (tmp_path / "heterogeneity.tsv").read_bytes()
     measure(run, tmp_path)
     assert before == (tmp_path / "heterogeneity.tsv").read_bytes()
+
+
+@pytest.mark.parametrize(("names", "width"), [(["a", "b", "c", "d", "e", "f"], 6), (None, 60)])
+def test_scores_by_blocks_are_those_of_the_whole_matrix(tmp_path, names, width):
+    run, rng = Run(tmp_path), np.random.default_rng(5)
+    for gene in ("A", None, "B", "C"):
+        run.add(gene, rng.gamma(1, 3, (9, width)) * np.geomspace(1, 100, width) + 1000, control=gene == "C")
+    run.vectors[0][4, 2] = np.nan
+    paths = run.write(names)
+    wanted = (paths["embeddings"], paths["fields"], paths["cells"])
+    units, stream = read_units(*wanted), open_units(*wanted)
+    stream.embeddings.blocks = lambda kept: (units.vectors[start : start + 7] for start in range(0, 36, 7))
+    measured = units.table["protein"].isin(["A", "B"]).to_numpy()
+    own = settings("biology", clip=2, components=3, pattern_components=4) | {"scale_units": 1000}
+    scores, told = unit_scores(stream, measured, own)
+    # components of limited values, scores of the values as they are: nothing is limited at 1e9
+    scaled, _, notes = scaled_units(units, "auto", 2)
+    loadings = principal_components(scaled[measured], 4)[1]
+    free = scaled_units(units, "auto", 1e9)[0][measured]
+    assert (told, scores.dtype, scores.shape) == (notes, np.float32, (18, 4))
+    assert np.allclose(scores, free @ loadings.T, rtol=1e-5, atol=1e-5 * np.abs(scores).max())
+    assert names is None or np.abs(free).max() > 2
 
 
 def test_residuals_by_brute_force():

@@ -113,7 +113,7 @@ rule heterogeneity:
         mem_mb=mb(4000),
         runtime=120,
     params:
-        settings=biology_settings(config),
+        settings=heterogeneity_settings(config),
         words=config["atlas"]["vocabulary"],
         code=code_digest("heterogeneity"),
     message:
