@@ -289,6 +289,21 @@ def test_limited_and_trimmed():
     assert trimmed(np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 1e6]))[0] == pytest.approx(5.5)
 
 
+def test_limits_are_those_of_each_column_and_leave_the_scores_as_they_were():
+    scores = np.random.default_rng(2).standard_cauchy((60, 4))
+    scores[:40, 3] = 7.0
+    before, groups = scores.copy(), np.arange(60) % 7
+    near, found = from_median(scores, groups), limited(scores, 2)
+    assert (scores == before).all()
+    for column in range(4):
+        own = scores[:, column]
+        assert (near[groups == 3, column] == own[groups == 3] - np.median(own[groups == 3])).all()
+        reach = 2 * 1.4826 * np.median(np.abs(own - np.median(own)))
+        told = np.clip(own, np.median(own) - reach, np.median(own) + reach) if column < 3 else own
+        assert (found[:, column] == told).all()
+    assert (limited(scores, None) == before).all()
+
+
 def test_variance_of_a_trimmed_mean():
     rng = np.random.default_rng(9)
     samples = rng.gamma(20, 0.05, (3000, 40))
