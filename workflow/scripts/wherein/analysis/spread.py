@@ -48,7 +48,11 @@ def cell_residuals(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     size = sizes[codes][:, None].astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = np.where(size > 1, np.sqrt(size / (size - 1)), np.nan)
-    return (scores - (sums / sizes[:, None])[codes]) * grown
+    # in place: of many cells a further copy is a gigabyte
+    found = (sums / sizes[:, None])[codes]
+    np.subtract(scores, found, out=found)
+    found *= grown
+    return found
 
 
 def from_median(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
