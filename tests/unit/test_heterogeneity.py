@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from fake_embeddings import Run, settings
 from scipy.stats import kstest
-from wherein.analysis.heterogeneity import CV_VARIANCE, location_entropy, measure_heterogeneity, robust_cv
+from wherein.analysis.aggregate import open_units, read_units, scaled_units
+from wherein.analysis.heterogeneity import CV_VARIANCE, location_entropy, measure_heterogeneity, robust_cv, unit_scores
+from wherein.analysis.projection import principal_components
 from wherein.analysis.spread import (
     against_others,
     cell_residuals,
@@ -27,7 +29,7 @@ def measure(run, folder, **over):
     outputs["compartment_cells"] = folder / "compartment_cells.parquet"
     measure_heterogeneity(
         model="m",
-        settings=settings("biology", **over),
+        settings=settings("biology", **over) | {"scale_units": 1000},
         words="hpa19",
         outputs=outputs,
         summary=folder / "summary.json",
@@ -237,6 +239,28 @@ def test_same_input_same_content(tmp_path):
     assert before == (tmp_path / "heterogeneity.tsv").read_bytes()
 
 
+@pytest.mark.parametrize(("names", "width"), [(["a", "b", "c", "d", "e", "f"], 6), (None, 60)])
+def test_scores_by_blocks_are_those_of_the_whole_matrix(tmp_path, names, width):
+    run, rng = Run(tmp_path), np.random.default_rng(5)
+    for gene in ("A", None, "B", "C"):
+        run.add(gene, rng.gamma(1, 3, (9, width)) * np.geomspace(1, 100, width) + 1000, control=gene == "C")
+    run.vectors[0][4, 2] = np.nan
+    paths = run.write(names)
+    wanted = (paths["embeddings"], paths["fields"], paths["cells"])
+    units, stream = read_units(*wanted), open_units(*wanted)
+    stream.embeddings.blocks = lambda kept: (units.vectors[start : start + 7] for start in range(0, 36, 7))
+    measured = units.table["protein"].isin(["A", "B"]).to_numpy()
+    own = settings("biology", clip=2, components=3, pattern_components=4) | {"scale_units": 1000}
+    scores, told = unit_scores(stream, measured, own)
+    # components of limited values, scores of the values as they are: nothing is limited at 1e9
+    scaled, _, notes = scaled_units(units, "auto", 2)
+    loadings = principal_components(scaled[measured], 4)[1]
+    free = scaled_units(units, "auto", 1e9)[0][measured]
+    assert (told, scores.dtype, scores.shape) == (notes, np.float32, (18, 4))
+    assert np.allclose(scores, free @ loadings.T, rtol=1e-5, atol=1e-5 * np.abs(scores).max())
+    assert names is None or np.abs(free).max() > 2
+
+
 def test_residuals_by_brute_force():
     rng = np.random.default_rng(0)
     scores, groups = rng.normal(size=(30, 3)), rng.integers(0, 4, 30)
@@ -288,6 +312,21 @@ def test_limited_and_trimmed():
     assert np.array_equal(limited(constant, 4), constant), "without a scale there is no limit"
     assert trimmed(np.arange(1, 11.0))[0] == pytest.approx(5.5)
     assert trimmed(np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 1e6]))[0] == pytest.approx(5.5)
+
+
+def test_limits_are_those_of_each_column_and_leave_the_scores_as_they_were():
+    scores = np.random.default_rng(2).standard_cauchy((60, 4))
+    scores[:40, 3] = 7.0
+    before, groups = scores.copy(), np.arange(60) % 7
+    near, found = from_median(scores, groups), limited(scores, 2)
+    assert (scores == before).all()
+    for column in range(4):
+        own = scores[:, column]
+        assert (near[groups == 3, column] == own[groups == 3] - np.median(own[groups == 3])).all()
+        reach = 2 * 1.4826 * np.median(np.abs(own - np.median(own)))
+        told = np.clip(own, np.median(own) - reach, np.median(own) + reach) if column < 3 else own
+        assert (found[:, column] == told).all()
+    assert (limited(scores, None) == before).all()
 
 
 def test_variance_of_a_trimmed_mean():

@@ -86,6 +86,14 @@ def test_rankings_of_a_run(tmp_path):
     assert list(rankings(atlas, spread, {"leading": 0, "heterogeneity": False})) == []
 
 
+def test_threads_change_nothing():
+    rng = np.random.default_rng(8)
+    values = pd.Series(rng.normal(size=300), [f"G{n}" for n in range(300)])
+    members = [[f"G{n}" for n in rng.choice(300, size, replace=False)] for size in (15, 30, 60)]
+    own = {"permutations": 200, "min_set_size": 5, "max_set_size": 100, "seed": 3}
+    pd.testing.assert_frame_equal(preranked(values, members, own, 3), preranked(values, members, own))
+
+
 def run(tmp_path, gmt, **over):
     names = [f"G{n}" for n in range(40)]
     obs = pd.DataFrame({"genes": names, "ensembl_ids": ""}, index=names)
@@ -102,6 +110,7 @@ def run(tmp_path, gmt, **over):
         settings=prerank_settings({"biology": own}),
         prerank=tmp_path / "prerank.tsv",
         summary=tmp_path / "summary.json",
+        threads=2,
     )
     return pd.read_csv(tmp_path / "prerank.tsv", sep="\t"), json.loads((tmp_path / "summary.json").read_text())
 

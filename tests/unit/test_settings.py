@@ -21,6 +21,7 @@ from wherein.settings import (
     enrichment_settings,
     for_source,
     gene_set_files,
+    heterogeneity_settings,
     left_out,
     merge,
     missing_roles,
@@ -279,6 +280,7 @@ def test_cells_are_compared_whatever_is_asked_of_gene_sets():
     config["biology"] |= {"permutations": 7, "set_pairs": [], "identifiers": "x"}
     config["biology"]["complexes"]["vectors"] = "raw"
     assert biology_settings(config) == cells
+    assert heterogeneity_settings(config) == cells | {"scale_units": config["atlas"]["scale_units"]}
     assert enrichment_settings(config) == sets | {"permutations": 7, "identifiers": "x"}
     assert complexes_settings(config)["gene_sets"] == {}
     assert prerank_settings(config)["seed"] == 0

@@ -113,7 +113,7 @@ rule heterogeneity:
         mem_mb=mb(4000),
         runtime=120,
     params:
-        settings=biology_settings(config),
+        settings=heterogeneity_settings(config),
         words=config["atlas"]["vocabulary"],
         code=code_digest("heterogeneity"),
     message:
@@ -137,9 +137,10 @@ rule prerank:
         "results/benchmark/prerank/{model}.tsv"
     conda:
         "../envs/biology.yaml"
-    threads: 1
+    threads: 4
     resources:
-        mem_mb=mb(4000),
+        # of each set gseapy keeps the running sum over all proteins: 0.7 MB of 12,000
+        mem_mb=mb(8000),
         runtime=120,
     params:
         settings=prerank_settings(config),

@@ -14,4 +14,5 @@ if __name__ == "__main__":
         settings=snakemake.params.settings,
         prerank=snakemake.output.prerank,
         summary=snakemake.output.summary,
+        threads=snakemake.threads,
     )

@@ -571,6 +571,11 @@ def biology_settings(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config["biology"].items() if key not in APART_FROM_CELLS}
 
 
+def heterogeneity_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What the differences between cells depend on of the section `biology`, and how many units tell their scale."""
+    return biology_settings(config) | {"scale_units": config["atlas"]["scale_units"]}
+
+
 def cell_label_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The section `biology` as the labels of single cells read it."""
     own = config["biology"]

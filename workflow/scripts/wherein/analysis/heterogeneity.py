@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wherein.analysis.aggregate import Units, read_units, scaled_units
+from wherein.analysis.aggregate import UnitStream, open_units, scale_of_stream
 from wherein.analysis.compartments import CELL_COLUMNS, Pair, choose_pairs, compartment_tables
 from wherein.analysis.compartments import COLUMNS as COMPARTMENT_COLUMNS
 from wherein.analysis.covariates import LEDGER, NAMES, read_covariates
 from wherein.analysis.heterogeneous_samples import COLUMNS as SAMPLE_COLUMNS
 from wherein.analysis.heterogeneous_samples import Judgement, comparable, judge, sample_rows
-from wherein.analysis.projection import principal_components
+from wherein.analysis.projection import Covariance
 from wherein.analysis.published_variation import COLUMNS as PUBLISHED_COLUMNS
 from wherein.analysis.published_variation import PUBLISHED, compare_published, published_of
 from wherein.analysis.spread import (
@@ -80,13 +80,15 @@ def measure_heterogeneity(
     `wherein.analysis.spread.against_others`). p and q ask another thing: whether the cells show more than one pattern
     (see `wherein.analysis.within_samples.judge_samples`).
 
+    Vectors are read block by block; memory holds the scores of each unit on principal components.
+
     Args:
         model: name of the model.
         fields: results/catalog/fields.parquet.
         cells: results/cells/{shard}.parquet of every shard of the model.
         embeddings: results/embeddings/{model}/{shard}.parquet, likewise.
         predictions: results/evaluation/{model}/predictions.parquet.
-        settings: section `biology` of the configuration.
+        settings: what `heterogeneity_settings` takes of the sections `biology` and `atlas`.
         words: vocabulary of locations between which cells are scored.
         outputs: files of results/biology/{model}/ to write: `heterogeneity` (the most certain first), `fields`,
             `samples`, `variance`, `compartments`, `compartment_cells`, `published`.
@@ -96,7 +98,7 @@ def measure_heterogeneity(
         samples: results/samples/samples.parquet; without it, samples of any size count.
     """
     with stage_summary(summary, "heterogeneity", model, ("numpy", "scipy", "scikit-learn")) as told:
-        units = read_units(embeddings, fields, cells, ledger_columns=["mean_protein", *LEDGER], samples=samples)
+        units = open_units(embeddings, fields, cells, ledger_columns=["mean_protein", *LEDGER], samples=samples)
         units = without_border(units)
         count(told, units)
         catalog = current_fields(fields).drop_duplicates(KEY)
@@ -161,7 +163,7 @@ def against_published(proteins: pd.DataFrame, of_fields: pd.DataFrame, table: pd
     return compare_published(measures, published_of(table[[*KEY, *PUBLISHED]], names))
 
 
-def without_border(units: Units) -> Units:
+def without_border(units: UnitStream) -> UnitStream:
     """Leave cells whose nucleus touches the field's border out, as `border`: with `crop.border` `keep` there are some.
 
     What is seen of a cell that the border cuts differs by where it is cut.
@@ -173,10 +175,12 @@ def without_border(units: Units) -> Units:
         return units
     table = units.table.loc[whole].reset_index(drop=True)
     dropped = {**units.dropped, "border": int((~whole).sum())}
-    return replace(units, table=table, vectors=units.vectors[whole], dropped=dropped)
+    kept = units.kept.copy()
+    kept[np.flatnonzero(kept)[~whole]] = False
+    return replace(units, table=table, kept=kept, dropped=dropped)
 
 
-def count(told: Summary, units: Units) -> None:
+def count(told: Summary, units: UnitStream) -> None:
     """Count what came and what was measured: units of a protein, controls apart."""
     measured = units.table["protein"].notna() & ~units.table["control"]
     told.counts = {"in": len(units.table) + sum(units.dropped.values()), "kept": int(measured.sum()), **units.dropped}
@@ -191,27 +195,24 @@ def count(told: Summary, units: Units) -> None:
         )
 
 
-def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+def unit_distances(units: UnitStream, settings: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """How far each unit of a protein is from its like: a cell from its field's mean, a field from its protein's.
 
     Args:
-        units: embeddings, as `read_units` gives them.
-        settings: section `biology`.
+        units: embeddings, as `open_units` gives them.
+        settings: what `heterogeneity_settings` takes.
 
     Returns:
         table: the units of proteins, with `distance` (NaN where a unit is alone) and `axis` (place along the main
             direction in which the units of its protein and cell line differ).
-        scores: (N, K) principal components of these units, not limited; the first `components` tell the distance.
+        scores: (N, K) float32 principal components of these units, not limited; the first `components` tell the
+            distance.
         notes: what was imputed and left out.
     """
-    scaled, scale, notes = scaled_units(units, "auto", settings["clip"])
     measured = (units.table["protein"].notna() & ~units.table["control"]).to_numpy()
+    scores, notes = unit_scores(units, measured, settings)
     table = units.table.loc[measured].reset_index(drop=True)
     table["cell_line"] = table["cell_line"].fillna("")
-    # components are found on limited values, but a bright field must not lose its cells' differences to the limit
-    wanted = max(settings["components"], settings["pattern_components"])
-    _, loadings, _ = principal_components(scaled[measured], wanted)
-    scores = replace(scale, clip=None).apply(units.vectors[measured]) @ loadings.T
     first = scores[:, : settings["components"]]
     like = KEY if units.level == "cell" else GROUP
     own = table.groupby(like, sort=False).ngroup().to_numpy()
@@ -224,6 +225,32 @@ def unit_distances(units: Units, settings: dict[str, Any]) -> tuple[pd.DataFrame
         for places in line.groupby("protein").indices.values():
             table.loc[rows[places], "axis"] = towards_bright(main_axis(whitened[places]), line.iloc[places])
     return table, scores, notes
+
+
+def unit_scores(units: UnitStream, measured: np.ndarray, settings: dict[str, Any]) -> tuple[np.ndarray, list[str]]:
+    """Places of units among their principal components; vectors are read block by block, three times.
+
+    Args:
+        units: embeddings, as `open_units` gives them.
+        measured: (all units,) bool, the N of which components are found; all units tell the scale.
+        settings: what `heterogeneity_settings` takes.
+
+    Returns:
+        (N, K) float32 scores, not limited, and what was imputed and left out.
+    """
+    scale, notes = scale_of_stream(units, "auto", settings["clip"], settings["scale_units"], settings["seed"])
+    # components are found on limited values, but a bright field must not lose its cells' differences to the limit
+    products, whole = Covariance(len(units.features), "float64"), replace(scale, clip=None)
+    for rows, vectors in units.blocks():
+        products.add(scale.apply(vectors[measured[rows]]))
+    loadings = products.components(max(settings["components"], settings["pattern_components"])).loadings
+    scores = np.empty((np.count_nonzero(measured), len(loadings)), np.float32)
+    start = 0
+    for rows, vectors in units.blocks():
+        found = whole.apply(vectors[measured[rows]]) @ loadings.T
+        scores[start : start + len(found)] = found
+        start += len(found)
+    return scores, notes
 
 
 def towards_bright(axis: np.ndarray, units: pd.DataFrame) -> np.ndarray:

@@ -83,14 +83,19 @@ def comparable(scores: np.ndarray, table: pd.DataFrame, covariates: pd.DataFrame
     field = table.groupby(["field_id", "version"], sort=False).ngroup().to_numpy()
     line = table.groupby("cell_line", sort=True).ngroup().to_numpy()
     near = from_median(scores, field) if len(scores) else np.array(scores, np.float64)
-    middle = scores - near
+    # in place from here on: of many cells a further copy is a gigabyte
+    whole = scores - near
     for number in np.unique(line):
         near[line == number] = limited(near[line == number], LIMIT)
     if not len(scores):
         return Compared(near, field, line, np.zeros((0, len(NAMES))))
     values = standardized(covariates[list(NAMES)].to_numpy(float), field, line)
     means = group_means(near, field, field.max() + 1)[field]
-    return Compared(middle + means + without_covariates(near - means, values, field, line), field, line, values)
+    near -= means
+    whole += means
+    del means
+    whole += without_covariates(near, values, field, line)
+    return Compared(whole, field, line, values)
 
 
 def judge(

@@ -29,6 +29,7 @@ def enrich_rankings(
     settings: dict[str, Any],
     prerank: str | Path,
     summary: str | Path,
+    threads: int = 1,
 ) -> None:
     """Ask which gene sets gather at an end of each ranking of the proteins.
 
@@ -39,6 +40,7 @@ def enrich_rankings(
         settings: what `prerank_settings` takes of the section `biology`.
         prerank: results/biology/{model}/prerank.tsv, written: by library, ranking and p.
         summary: results/summaries/prerank/{model}.json, written.
+        threads: of gseapy; the tables are the same for any number.
     """
     with stage_summary(summary, "prerank", model, ("anndata", "gseapy")) as told:
         from anndata import read_h5ad
@@ -58,7 +60,8 @@ def enrich_rankings(
         for library, path in settings["gene_sets"].items():
             sets, _ = sets_by_symbol(read_gmt(path), known, library)
             members = members_in_universe(sets, symbols)
-            own = [preranked(values, members, settings).assign(ranking=name) for name, values in ranked.items()]
+            own = [preranked(values, members, settings, threads) for values in ranked.values()]
+            own = [part.assign(ranking=name) for name, part in zip(ranked, own, strict=True)]
             rows = pd.concat([part for part in own if len(part)]) if any(len(part) for part in own) else None
             if rows is None:
                 told.notes.append(f"{library}: no set has {settings['min_set_size']} proteins or more in a ranking")
@@ -105,13 +108,14 @@ def read_spread(heterogeneity: str | Path) -> pd.Series:
     return (weighted / table.groupby("gene")["n_cells"].sum()).astype(float)
 
 
-def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, Any]) -> pd.DataFrame:
+def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, Any], threads: int = 1) -> pd.DataFrame:
     """Gene set enrichment analysis of one ranking (Subramanian et al. 2005, PNAS 102:15545).
 
     Args:
         values: of each protein of the ranking.
         members: for each set its proteins.
         settings: permutations, min_set_size, max_set_size, seed.
+        threads: of gseapy.
 
     Returns:
         One row a set of allowed size, by p: set (place in `members`), K (its proteins in the ranking), N (proteins of
@@ -138,7 +142,7 @@ def preranked(values: pd.Series, members: list[list[str]], settings: dict[str, A
         max_size=most,
         permutation_num=settings["permutations"],
         seed=settings["seed"],
-        threads=1,
+        threads=threads,
         outdir=None,
         no_plot=True,
     ).res2d

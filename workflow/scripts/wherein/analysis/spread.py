@@ -48,23 +48,33 @@ def cell_residuals(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     size = sizes[codes][:, None].astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = np.where(size > 1, np.sqrt(size / (size - 1)), np.nan)
-    return (scores - (sums / sizes[:, None])[codes]) * grown
+    # in place: of many cells a further copy is a gigabyte
+    found = (sums / sizes[:, None])[codes]
+    np.subtract(scores, found, out=found)
+    found *= grown
+    return found
 
 
 def from_median(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Difference of each row of (N, K) scores from the median of its group's rows; float64."""
-    table = pd.DataFrame(np.asarray(scores, np.float64))
-    return (table - table.groupby(groups).transform("median")).to_numpy()
+    found = np.array(scores, np.float64)
+    # one column at a time: of many cells a further copy is a gigabyte
+    for column in found.T:
+        column -= pd.Series(column).groupby(groups).transform("median").to_numpy()
+    return found
 
 
 def limited(scores: np.ndarray, clip: float | None) -> np.ndarray:
     """Limit each column of (N, K) scores to `clip` robust standard deviations around its median; float64."""
-    scores = np.asarray(scores, np.float64)
-    if clip is None or not len(scores):
-        return scores
-    median = np.median(scores, axis=0)
-    reach = clip * NORMAL_MAD * np.median(np.abs(scores - median), axis=0)
-    return np.where(reach > 0, np.clip(scores, median - reach, median + reach), scores)
+    found = np.array(scores, np.float64)
+    if clip is None or not len(found):
+        return found
+    for column in found.T:
+        median = np.median(column)
+        reach = clip * NORMAL_MAD * np.median(np.abs(column - median))
+        if reach > 0:
+            np.clip(column, median - reach, median + reach, out=column)
+    return found
 
 
 def whiten(residuals: np.ndarray) -> np.ndarray:

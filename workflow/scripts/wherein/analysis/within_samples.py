@@ -188,6 +188,8 @@ def _in_space_of_patterns(
     usual = clean[samples]
     whitening = _whitening(residuals[usual])
     means = group_means(scores, samples, number) @ whitening
+    # of many cells a copy is a gigabyte: none is held for longer than it is needed
+    del scores
     means = means - group_means(means, batches, batches.max() + 1)[batches]
     spare = max(1, number - len(np.unique(batches)))
     between = means.T @ means / spare - np.eye(means.shape[1]) * float(np.mean(1 / np.maximum(freedom, 1)))
@@ -195,6 +197,7 @@ def _in_space_of_patterns(
     order = np.argsort(-strength)
     count = int(np.clip((strength > 0).sum(), 1, min(MOST_DIRECTIONS, number - 1)))
     white = residuals @ (whitening @ turn[:, order])
+    del residuals
     means = means @ turn[:, order[:count]]
     patterns, own = _patterns(means, seed)
     towards = np.zeros((number, len(patterns), count))

@@ -113,6 +113,7 @@ def drawn_specs(options: dict[str, Any], seed: int) -> list[FieldSpec]:
     source: dict[str, Any] = {"mode": "four_roles", "reference": None, "release": "1", "seed": tuning_seed(seed)}
     source |= {"proteins": PROTEINS, "fields_per_protein": 1, "controls": 1, "faults": 0, "mislabelled": 0}
     source |= {"confounded": False, "field_px": 256, "pixel_size_um": 0.32}
+    source |= {"conditions": [], "relocated": 0, "replicates": 1}
     planned = list(plan_source("segmenter", source).specs.values())
     specs = []
     for number in range(options["fields"]):
