@@ -110,7 +110,8 @@ rule heterogeneity:
         "../envs/biology.yaml"
     threads: 1
     resources:
-        mem_mb=mb(4000),
+        # 7.2 MB a thousand cells, most of it scores on 100 components: 11 GB of 1.5 million
+        mem_mb=mb(12000),
         runtime=120,
     params:
         settings=heterogeneity_settings(config),
