@@ -29,8 +29,11 @@
   function examples(own, text, other, self) {
     const only = split(text).filter((name) => !split(other).includes(name));
     const names = (only.length ? only : split(text)).slice(0, 2);
-    return names.map((name) => el("div", { class: "typical" }, el("span", { class: "note" }, `typical: ${name}`),
-      (own.typical[name] || []).filter((i) => i !== self).slice(0, names.length > 1 ? 1 : 2).map((i) => el("div", {}, strip(i, 64, 4), proteinLink(proteins.name[i])))));
+    return names.map((name) => {
+      const shown = (own.typical[name] || []).filter((i) => i !== self).slice(0, names.length > 1 ? 1 : 2);
+      return el("div", { class: "typical" }, el("span", { class: "note" }, shown.length ? `typical: ${name}` : `typical: ${name} (no other protein of it fits its labels)`),
+        shown.map((i) => el("div", {}, strip(i, 64, 4), proteinLink(proteins.name[i]))));
+    });
   }
 
   function card(own, rows, i) {
