@@ -204,3 +204,25 @@ def test_labels_are_audited_and_known_mistakes_are_counted(demo):
             own = found["samples"]
             assert own["n_wrong"] >= 1
             assert own["precision"]["20"] > own["share_wrong"]
+
+
+def test_what_runs_on_request_runs(demo):
+    """Queries, aggregated levels and contrasts are no part of a plain run."""
+    genes = pd.read_parquet(demo.folder / "results/atlas/classic/neighbours.parquet")["protein"].unique()
+    gene = next(name for name in genes if name.isalnum())
+    contrast = {"name": "lines", "a": {"cell_line": "A-431"}, "b": {"cell_line": "U-2 OS"}}
+    (demo.folder / "request.yaml").write_text(yaml.safe_dump({"query": gene, "biology": {"contrasts": [contrast]}}))
+    asked = ("--configfile", "config/config.yaml", "request.yaml")
+    folder = demo.folder / "results/biology/classic/contrasts/lines"
+    wanted = (f"results/find/{gene}/classic/index.html", str(folder.relative_to(demo.folder) / "proteins.tsv"))
+    demo.snakemake("--cores", "2", *asked, "--", "results/aggregates/classic", *wanted)
+    units = pd.read_csv(demo.folder / f"results/find/{gene}/classic/units.tsv", sep="\t")
+    assert (units["score"].diff().dropna() <= 1e-9).all()
+    rows = pd.read_csv(folder / "proteins.tsv", sep="\t")
+    assert (rows["p"].notna() ^ rows["reason"].notna()).all()
+    levels = demo.folder / "results/aggregates/classic"
+    assert {path.stem for path in levels.glob("*.h5ad")} == {"cells", "fields", "samples", "reagents", "proteins"}
+    kept = tables(demo, "results/cells/*.parquet")["status"].eq("kept").sum()
+    assert len(zarr.open_group(levels / "cells.zarr", mode="r")["obs"]["gene"]["codes"]) <= kept
+    done = demo.planned(*asked, "--", "results/aggregates/classic", *wanted)
+    assert done == {}
