@@ -103,6 +103,16 @@ def test_fields_have_one_voice_and_intervals_go_over_samples(tmp_path):
     assert np.isnan([low, high]).all()
 
 
+def test_cells_of_a_version_that_is_gone_do_not_count(tmp_path):
+    screen = Screen(tmp_path)
+    screen.add("A", 300)
+    screen.add("A", 900)
+    screen.fields.pop()
+    rows, _, _, told = screen.measure()
+    assert rows["n_cells"].tolist() == [30]
+    assert told["counts"] == {"in": 60, "kept": 30, "retired": 30}
+
+
 def test_detected_proteins_and_false_positives_of_held_out_controls(tmp_path):
     screen = Screen(tmp_path)
     for number in range(5):

@@ -121,14 +121,12 @@ def read_cells(
     )
     catalog = current_fields(fields)[[*KEY, *CATALOG]].drop_duplicates(KEY)
     catalog["replicate"] = replicate_names(catalog, unit)
+    known = zip(catalog["genes"], catalog["ensembl_ids"], catalog["control"].eq(True), strict=True)
+    names = [None if control else protein_name(genes, ids) for genes, ids, control in known]
+    catalog["protein"] = pd.Series(names, catalog.index, dtype=object)
     table = ledger.merge(catalog, on=KEY, how="left", indicator="_current")
     table = table.merge(read_tables(qc, [*KEY, "saturated_protein"]).drop_duplicates(KEY), on=KEY, how="left")
     table["control"] = table["control"].eq(True)
-    table["protein"] = pd.Series(
-        [None if control else protein_name(*names)
-         for *names, control in zip(table["genes"], table["ensembl_ids"], table["control"], strict=True)],
-        table.index, dtype=object,
-    )  # fmt: skip
     reason = pd.Series(None, index=table.index, dtype=object)
 
     def leave(rows: pd.Series, why: str) -> None:
