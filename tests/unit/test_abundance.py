@@ -7,6 +7,7 @@ from scipy.stats import t as student
 from wherein.analysis.abundance import PROTEINS, SAMPLES, detection, interval, measure_abundance
 from wherein.analysis.controls import control_limits, held_out_share
 from wherein.tables import FIELDS, cells_schema, qc_schema, write_table
+from wherein.views.abundance_page import draw_abundance
 
 SETTINGS = {"percentile": 99, "min_control_cells": 20, "max_q": 0.05, "replicate": "well"}
 
@@ -186,3 +187,9 @@ def test_nothing_to_measure_gives_tables_without_rows(tmp_path):
     assert list(samples.columns) == SAMPLES.names
     assert not len(rows)
     assert told["counts"] == {"in": 3, "kept": 0, "no_intensity": 3}
+
+
+def test_a_run_without_intensities_has_a_figure_that_says_so(tmp_path):
+    rows = pd.DataFrame({name: [] for name in (*PROTEINS.names, "labels")})
+    draw_abundance(rows, {"dpi": 50}, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 2000

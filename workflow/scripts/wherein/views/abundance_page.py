@@ -79,7 +79,7 @@ def draw_abundance(rows: pd.DataFrame, settings: dict[str, Any], path: str | Pat
         settings: the section `report` of the configuration.
         path: PNG file.
     """
-    labels = rows["labels"].fillna("")
+    labels = rows["labels"].astype(object).fillna("").astype(str)
     place = labels.where(~labels.str.contains(";"), "several").replace("", "none published")
     order = [name for name in place.value_counts().index if name not in ("several", "none published")]
     order += [name for name in ("several", "none published") if (place == name).any()]
