@@ -31,7 +31,7 @@ def scripts(tmp_path: Path) -> Path:
 def after(scripts: Path, name: str, content: str) -> str:
     (scripts / name).write_text(content)
     # one process parses a file once: a rerun is another process
-    for function in (digests._parsed, digests._imports, digests._tree, digests._contents, code_digest):
+    for function in (digests._imports, digests._source, digests._contents, digests.memory, code_digest):
         function.cache_clear()
     return code_digest("run", scripts)
 
@@ -108,3 +108,48 @@ def test_data_folders_are_there():
     for module, folder in digests.DATA_OF.items():
         assert (digests.SCRIPTS / module).is_file()
         assert any((digests.SCRIPTS / folder).iterdir())
+
+
+def fresh_memory(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    for function in (digests._imports, digests._source, digests._contents, digests.memory, code_digest):
+        function.cache_clear()
+
+
+def test_what_was_read_once_is_not_parsed_again(scripts, monkeypatch):
+    (scripts / ".snakemake").mkdir()
+    fresh_memory(scripts, monkeypatch)
+    before = code_digest("run", scripts)
+    fresh_memory(scripts, monkeypatch)
+    monkeypatch.setattr(digests.ast, "parse", lambda *args, **words: pytest.fail("parsed"))
+    assert code_digest("run", scripts) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"made_by": "another", "files": {"x": ["y", []]}}', '{"made_by": 1}']
+)
+def test_a_damaged_memory_or_one_of_another_version_is_made_anew(scripts, monkeypatch, content):
+    before = code_digest("run", scripts)
+    (scripts / ".snakemake").mkdir()
+    path = scripts / ".snakemake/wherein-code.json"
+    path.write_text(content)
+    fresh_memory(scripts, monkeypatch)
+    assert code_digest("run", scripts) == before
+    assert "run.py" not in path.read_text()
+    assert len(digests.Memory(path).known) == len(FILES) - 2
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_no_obstacle(scripts, monkeypatch):
+    before = code_digest("run", scripts)
+    (scripts / ".snakemake").write_text("not a folder")
+    fresh_memory(scripts, monkeypatch)
+    assert code_digest("run", scripts) == before
+    assert not list(scripts.glob(".snakemake/*"))
+
+
+def test_a_changed_file_counts_in_spite_of_the_memory(scripts, monkeypatch):
+    (scripts / ".snakemake").mkdir()
+    fresh_memory(scripts, monkeypatch)
+    before = code_digest("run", scripts)
+    assert after(scripts, "wherein/b.py", "x = 2\n") != before
+    assert after(scripts, "wherein/b.py", FILES["wherein/b.py"]) == before

@@ -4,10 +4,13 @@ import ast
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from wherein.atomic import atomic_path
 
 PACKAGE = "wherein"
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -36,6 +39,56 @@ def files_digest(paths: Iterable[str | Path]) -> str:
         except OSError:
             states.append([str(path)])
     return digest(states)
+
+
+class Source(NamedTuple):
+    """What counts of a Python file.
+
+    Attributes:
+        tree: sha256 of its syntax tree without docstrings.
+        imports: dotted names that it imports, at any depth, of the library alone.
+    """
+
+    tree: str
+    imports: tuple[str, ...]
+
+
+class Memory:
+    """What counts of files that were parsed before, by their content: parsing the library takes seconds, and every call
+    of Snakemake and every job on a cluster asks for it.
+
+    It is a convenience: a file that is missing, damaged or cannot be written costs time and nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # what is remembered holds for this reading of files and this Python's trees alone
+        self.made_by = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()
+        self.known: dict[str, Source] = {}
+        self.new = False
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["made_by"] == self.made_by:
+                self.known = {key: Source(tree, tuple(imports)) for key, (tree, imports) in found["files"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+
+    def save(self) -> None:
+        """Write down what is new, for the next process."""
+        if not self.new or not self.path.parent.is_dir():
+            return
+        try:
+            with atomic_path(self.path) as part:
+                part.write_text(json.dumps({"made_by": self.made_by, "files": self.known}), encoding="utf-8")
+        except OSError:
+            pass
+        self.new = False
+
+
+@cache
+def memory() -> Memory:
+    """The memory of the run in whose folder this process is."""
+    return Memory(Path(".snakemake", "wherein-code.json").absolute())
 
 
 @cache
@@ -71,9 +124,10 @@ def module_digest(module: str, scripts: Path = SCRIPTS) -> str:
 def closure_digest(start: Path, scripts: Path) -> str:
     """Digest of a Python file and of all that it imports of the library."""
     found = import_closure(start, scripts)
+    memory().save()
     names = {path.relative_to(scripts).as_posix(): path for path in sorted(found)}
     data = [_contents(scripts / DATA_OF[name]) for name in names if name in DATA_OF]
-    return digest([[(name, _tree(path)) for name, path in names.items()], data])
+    return digest([[(name, _source(path).tree) for name, path in names.items()], data])
 
 
 def import_closure(start: Path, scripts: Path = SCRIPTS) -> set[Path]:
@@ -104,25 +158,10 @@ def _contents(folder: Path) -> list[tuple[str, str]]:
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
 def _imports(path: Path, scripts: Path) -> tuple[Path, ...]:
-    names: set[str] = set()
-    for node in ast.walk(_parsed(path)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module)
-            # `from package import module` names a file only in its last part
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
     files: set[Path] = set()
-    for name in names:
+    for name in _source(path).imports:
         parts = name.split(".")
-        if parts[0] != PACKAGE:
-            continue
         for depth in range(1, len(parts) + 1):
             stem = scripts.joinpath(*parts[:depth])
             files.update(file for file in (stem / "__init__.py", stem.with_suffix(".py")) if file.is_file())
@@ -130,14 +169,32 @@ def _imports(path: Path, scripts: Path) -> tuple[Path, ...]:
 
 
 @cache
-def _tree(path: Path) -> str:
-    tree = _parsed(path)  # changed in place: what goes holds no imports, and parsing twice would double the wait
+def _source(path: Path) -> Source:
+    content = path.read_bytes()
+    key = hashlib.sha256(content).hexdigest()
+    known = memory().known
+    if key not in known:
+        known[key] = _read(ast.parse(content, filename=str(path)))
+        memory().new = True
+    return known[key]
+
+
+def _read(tree: ast.Module) -> Source:
+    """What counts of a syntax tree, which is changed in place: what goes holds no imports."""
+    names: set[str] = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module)
+            # `from package import module` names a file only in its last part
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [item for item in body if not _says_nothing(item)] or [ast.Pass()]
     # hashed here: many scripts share a module, and its tree is long
-    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+    dumped = hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+    return Source(dumped, tuple(sorted(name for name in names if name.split(".")[0] == PACKAGE)))
 
 
 def _says_nothing(node: ast.AST) -> bool:

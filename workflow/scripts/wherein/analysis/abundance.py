@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
-from wherein.analysis.aggregate import protein_name
+from wherein.analysis.aggregate import protein_names
 from wherein.analysis.controls import LIMIT_COLUMNS, NONE, Limits, control_limits, held_out_share
+from wherein.analysis.correction import adjusted
 from wherein.analysis.replicates import replicate_names
 from wherein.analysis.tested import STATED, stated
 from wherein.crops.samples import in_small_sample
@@ -121,9 +121,7 @@ def read_cells(
     )
     catalog = current_fields(fields)[[*KEY, *CATALOG]].drop_duplicates(KEY)
     catalog["replicate"] = replicate_names(catalog, unit)
-    known = zip(catalog["genes"], catalog["ensembl_ids"], catalog["control"].eq(True), strict=True)
-    names = [None if control else protein_name(genes, ids) for genes, ids, control in known]
-    catalog["protein"] = pd.Series(names, catalog.index, dtype=object)
+    catalog["protein"] = protein_names(catalog).where(~catalog["control"].eq(True), None)
     table = ledger.merge(catalog, on=KEY, how="left", indicator="_current")
     table = table.merge(read_tables(qc, [*KEY, "saturated_protein"]).drop_duplicates(KEY), on=KEY, how="left")
     table["control"] = table["control"].eq(True)
@@ -214,12 +212,9 @@ def protein_rows(samples: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFram
         rows.append(row)
     found = pd.DataFrame(rows, columns=PROTEINS.names)
     tested = found["p"].notna()
-    found["q"] = np.nan
-    found["detected"] = pd.Series(None, index=found.index, dtype=object)
-    if tested.any():
-        found.loc[tested, "q"] = false_discovery_control(found.loc[tested, "p"].astype(float))
-        found.loc[tested, "detected"] = found.loc[tested, "q"] <= settings["max_q"]
-        found.loc[tested, "n_tests"] = int(tested.sum())
+    found["q"] = adjusted(found["p"])
+    found["detected"] = found["q"].le(settings["max_q"]).astype(object).where(tested, None)
+    found.loc[tested, "n_tests"] = int(tested.sum())
     return found
 
 

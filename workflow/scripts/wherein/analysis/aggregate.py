@@ -139,11 +139,7 @@ def open_units(
     level = level or next((named for named in said if named), "cell")
     key = ["field_id", "version"]
     catalog = current_fields(fields)[[*key, *FIELD_COLUMNS]].drop_duplicates(key)
-    catalog["protein"] = pd.Series(
-        [protein_name(genes, ids) for genes, ids in zip(catalog["genes"], catalog["ensembl_ids"], strict=True)],
-        catalog.index,
-        dtype=object,
-    )
+    catalog["protein"] = protein_names(catalog)
     catalog["control"] = catalog["control"].eq(True)
     table = found.units.merge(catalog, on=key, how="left", indicator="_current")
     reason = pd.Series(np.where(table["_current"] == "both", None, "retired"), index=table.index, dtype=object)
@@ -192,6 +188,12 @@ def protein_name(genes: Any, ensembl_ids: Any) -> str | None:
         if found:
             return "/".join(dict.fromkeys(found))
     return None
+
+
+def protein_names(fields: pd.DataFrame) -> pd.Series:
+    """`protein_name` of each row of a table with the columns `genes` and `ensembl_ids`; object."""
+    named = zip(fields["genes"], fields["ensembl_ids"], strict=True)
+    return pd.Series([protein_name(genes, ids) for genes, ids in named], fields.index, dtype=object)
 
 
 def filled(vectors: np.ndarray, median: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import UnitStream, open_units
 from wherein.analysis.atlas_space import read_atlas, scale_of_atlas, scaled_proteins
+from wherein.analysis.correction import adjusted
 from wherein.analysis.items import KEY, Items, describe, plates_of
 from wherein.analysis.label_votes import Votes, finding, vote_weights, whitened
 from wherein.analysis.nearest import Nearest, memberships, nearest_points
@@ -170,9 +170,7 @@ def judge(
     votes = Votes(items.labels, near.index, vote_weights(near.cosine, near.index))
     support = votes.support()
     p, deals = votes.p_values(settings["permutations"], settings["seed"])
-    q = np.full(number, np.nan)
-    tested = np.isfinite(p)
-    q[tested] = false_discovery_control(p[tested]) if tested.any() else p[tested]
+    q, tested = adjusted(p), np.isfinite(p)
     suggested = items.labels.copy()
     chosen = support.best >= 0
     suggested[chosen] = votes.candidates[support.best[chosen]]

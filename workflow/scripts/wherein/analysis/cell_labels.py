@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
-from wherein.analysis.aggregate import FIELD_COLUMNS, protein_name
+from wherein.analysis.aggregate import FIELD_COLUMNS, protein_names
 from wherein.analysis.controls import LIMIT_COLUMNS
+from wherein.analysis.correction import adjusted
 from wherein.analysis.exclusive import Call, Rates, estimate_rates, exclusive_p
 from wherein.analysis.negative import limit_note, location_limits
 from wherein.analysis.tested import write_tested
@@ -126,7 +126,7 @@ def read_labelled(
     leave(in_small_sample(units, samples), "small_sample")
     leave(units["control"].eq(True), "control")
     leave(units["nucleus_touches_border"].eq(True), "border")
-    units["protein"] = [protein_name(*names) for names in zip(units["genes"], units["ensembl_ids"], strict=True)]
+    units["protein"] = protein_names(units)
     leave(units["protein"].isna(), "no_gene")
     known = np.isfinite(units[classes].to_numpy(np.float32)).all(axis=1) if classes else np.zeros(len(units), bool)
     leave(~known, "not_predicted")
@@ -304,8 +304,5 @@ def exclusive_rows(
             }
         )
     found = pd.DataFrame(rows, columns=list(EXCLUSIVE_COLUMNS))
-    known = found["p"].notna()
-    found["q"] = np.nan
-    if known.any():
-        found.loc[known, "q"] = false_discovery_control(found.loc[known, "p"].astype(float))
+    found["q"] = adjusted(found["p"])
     return found.sort_values(["p", "n_cells", "gene"], ascending=[True, False, True], ignore_index=True), rates

@@ -1,6 +1,5 @@
 """Trees of the single cells of one protein, which order its variation from cell to cell (Lu et al. 2019, Fig 6)."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from wherein.analysis.aggregate import Scale, Units, protein_name, read_units
+from wherein.analysis.aggregate import Units, protein_names, read_units
+from wherein.analysis.atlas_space import read_atlas, scale_of_atlas
 from wherein.analysis.clustering import cut, hierarchical_clustering
 from wherein.summary import stage_summary
 from wherein.tables import TEXT, current_fields, read_metadata, read_tables, write_table
@@ -62,8 +62,7 @@ def cell_trees(
     with stage_summary(summary, "cell_trees", model, ("fastcluster", "numpy", "scipy")) as told:
         own = settings["cell_trees"]
         catalog = current_fields(fields)
-        name = [protein_name(genes, ids) for genes, ids in zip(catalog["genes"], catalog["ensembl_ids"], strict=True)]
-        catalog["protein"] = pd.Series(name, index=catalog.index, dtype=object).where(~catalog["control"].eq(True))
+        catalog["protein"] = protein_names(catalog).where(~catalog["control"].eq(True))
         wanted, absent = _wanted(own, catalog["protein"], heterogeneity) if level == "cell" else ([], [])
         if level != "cell":
             told.notes.append("this model describes fields, not cells: there are no trees of cells")
@@ -116,16 +115,8 @@ def _units_of(
 
 def _scaled(units: Units, proteins: str | Path) -> np.ndarray:
     """The vectors on the atlas's scale; features that only some shards have are not among them."""
-    from anndata import read_h5ad
-
-    atlas = read_h5ad(proteins, backed="r")
-    var, clip = atlas.var, json.loads(str(atlas.uns["wherein"]))["clip"]
-    place = {name: number for number, name in enumerate(units.features)}
-    shared = [str(name) for name in var.index if str(name) in place]
-    own = var.loc[shared]
-    centre = own["centre"].to_numpy(float)
-    scale = Scale(centre, centre, own["spread"].to_numpy(float), own["used"].to_numpy(bool), clip)
-    return scale.apply(units.vectors[:, [place[name] for name in shared]])
+    scale, places = scale_of_atlas(read_atlas(proteins), units.features)
+    return scale.apply(units.vectors[:, places])
 
 
 def _locations(predictions: str | Path, wanted: set[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ What scanpy looks for is written first (obs, var, obsm, uns), with room for the 
 atlas's components, which then follow shard by shard: memory grows with what is known of a cell, not with the vectors.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from wherein.analysis.aggregate import Scale
 from wherein.analysis.atlas import location
+from wherein.analysis.atlas_space import scale_of_atlas
 from wherein.labels import Vocabulary
 
 CHUNK = 1024
@@ -31,29 +32,21 @@ Blocks = Callable[[np.ndarray], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 class Places(NamedTuple):
-    """How vectors find their places on the atlas's components: `(clip((x - centre) / spread) - middle) @ loadings`.
+    """How vectors find their places on the atlas's components: `(scale.apply(x) - middle) @ loadings`.
 
     Attributes:
-        centre, spread, middle: (D,) float64.
-        used: (D,) bool, False for a feature that tells nothing.
+        scale: of the atlas; unknown values stand at the centre, as far from no group as can be.
+        middle: (D,) float64, mean of the scaled proteins.
         loadings: (D, K) float64.
-        clip: limit of scaled values; None for no limit.
     """
 
-    centre: np.ndarray
-    spread: np.ndarray
+    scale: Scale
     middle: np.ndarray
-    used: np.ndarray
     loadings: np.ndarray
-    clip: float | None
 
     def of(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, K) float32; unknown values stand at the centre, as far from no group as can be."""
-        scaled = (vectors - self.centre) / self.spread
-        scaled = np.where(np.isfinite(scaled) & self.used, scaled, 0)
-        if self.clip is not None:
-            scaled = np.clip(scaled, -self.clip, self.clip)
-        return ((scaled - self.middle) @ self.loadings).astype(np.float32)
+        """(n, K) float32."""
+        return ((self.scale.apply(vectors) - self.middle) @ self.loadings).astype(np.float32)
 
 
 def places_of(atlas: Any, features: list[str]) -> Places | None:
@@ -61,13 +54,9 @@ def places_of(atlas: Any, features: list[str]) -> Places | None:
     if list(atlas.var_names) != list(features) or "PCs" not in atlas.varm or not atlas.n_obs:
         return None
     return Places(
-        atlas.var["centre"].to_numpy(np.float64),
-        atlas.var["spread"].to_numpy(np.float64),
+        scale_of_atlas(atlas, features)[0],
         np.asarray(atlas.layers["scaled"], np.float64).mean(axis=0),
-        atlas.var["used"].to_numpy(bool),
         np.asarray(atlas.varm["PCs"], np.float64),
-        # the atlas limits nothing where it scales nothing
-        json.loads(str(atlas.uns["wherein"]))["clip"],
     )
 
 

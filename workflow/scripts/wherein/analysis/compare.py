@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
+from wherein.analysis.correction import adjusted
 from wherein.analysis.leaks import has_partner
 from wherein.labels import Vocabulary
 from wherein.metrics import bootstrap, classification
@@ -155,9 +155,7 @@ def group_test_table(tests: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> 
     parts = [own.assign(model=name, of="fields") for name, own in tests.items() if len(own)]
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TEST_COLUMNS)
     found = found.reindex(columns=TEST_COLUMNS)
-    known = found["p"].notna()
-    if known.any():
-        found.loc[known, "q"] = false_discovery_control(found.loc[known, "p"].to_numpy(float))
+    found["q"] = adjusted(found["p"])
     both = table.dropna(subset=["f1_one", "f1_several"])
     if len(both) < 2:
         return found

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
-from wherein.analysis.aggregate import open_units, protein_name, scale_of_stream
+from wherein.analysis.aggregate import open_units, protein_names, scale_of_stream
+from wherein.analysis.correction import adjusted
 from wherein.analysis.moderated import moderated_t
 from wherein.analysis.projection import fit_components
 from wherein.analysis.replicates import replicate_names
@@ -384,7 +384,7 @@ def class_rows(
     if not told:
         return pd.DataFrame(columns=list(CLASS_COLUMNS))
     by_class = pd.concat(told, ignore_index=True)
-    by_class["q"] = adjusted(by_class["p"].to_numpy(float))
+    by_class["q"] = adjusted(by_class["p"])
     by_class["n_tests"] = int(by_class["p"].notna().sum())
     return by_class.sort_values(["p", *ROW, "class"], ignore_index=True)
 
@@ -415,15 +415,6 @@ def abundance_rows(
     return [f"all proteins share a change of abundance by {2 ** shift[0]:.3g} times, which was taken out"]
 
 
-def adjusted(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg over the p that are known."""
-    q = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = false_discovery_control(np.minimum(p[known], 1.0))
-    return q
-
-
 def example_cells(
     table: pd.DataFrame,
     rows: pd.DataFrame,
@@ -435,9 +426,7 @@ def example_cells(
     ledger = read_tables(cells, ["cell_id", *KEY, "status"])
     ledger = ledger[ledger["status"] == KEPT]
     shown = catalog[catalog["side"].notna() & ~catalog["control"].eq(True)]
-    named = shown.assign(
-        protein=[protein_name(*names) for names in zip(shown["genes"], shown["ensembl_ids"], strict=True)]
-    )
+    named = shown.assign(protein=protein_names(shown))
     ledger = ledger.merge(named[[*KEY, "side", "replicate", "line", "protein"]], on=KEY)
     rng = np.random.default_rng(settings["seed"])
     ledger = ledger.iloc[rng.permutation(len(ledger))]

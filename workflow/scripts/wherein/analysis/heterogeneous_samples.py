@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import group_means
+from wherein.analysis.correction import adjusted
 from wherein.analysis.covariates import GROUPS, NAMES, explained, standardized, without_covariates
 from wherein.analysis.spread import from_median, limited
 from wherein.analysis.within_samples import Tested, judge_samples
@@ -137,10 +137,7 @@ def judge(
         exchanged,
     )
     rows["excess"], rows["z"], rows["p"] = tested.excess, tested.z, tested.p
-    rows["q"] = np.nan
-    known = rows["p"].notna()
-    if known.any():
-        rows.loc[known, "q"] = false_discovery_control(rows.loc[known, "p"])
+    rows["q"] = adjusted(rows["p"])
     follows = explained(tested.axis, compared.covariates, NAMES, compared.field, code, number)
     rows = pd.concat([rows, follows], axis=1)
     rows["explained_by"] = [explanation(row) for row in follows.to_dict("records")]

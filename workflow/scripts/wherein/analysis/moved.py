@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from scipy.linalg import orthogonal_procrustes
-from scipy.stats import false_discovery_control
 
 from wherein.analysis.aggregate import Scale
+from wherein.analysis.correction import adjusted
 from wherein.analysis.projection import nearest
 from wherein.analysis.scatter import Exchange, Scatter, estimate_scatter, probabilities
 from wherein.labels import spelling
@@ -238,8 +238,7 @@ def _judged(
     found.loc[rows, "expected"] = np.sqrt(squares * scatter.scale[numbers])
     shifts = found.loc[rows, "shift"].to_numpy(float)
     found.loc[rows, "p"] = probabilities(shifts**2, numbers, chosen, scatter, seed)
-    if rows:
-        found.loc[rows, "q"] = false_discovery_control(found.loc[rows, "p"].to_numpy(float))
+    found.loc[rows, "q"] = adjusted(found.loc[rows, "p"])
     return found, notes
 
 

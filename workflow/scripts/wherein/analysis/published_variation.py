@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import false_discovery_control, mannwhitneyu
+from scipy.stats import mannwhitneyu
+
+from wherein.analysis.correction import adjusted
 
 COLUMNS = ("measure", "published", "n_with", "n_without", "auc", "auc_low", "auc_high", "p", "q")
 """results/biology/{model}/published_variation.tsv"""
@@ -68,8 +70,7 @@ def compare_published(measures: pd.DataFrame, published: pd.DataFrame) -> pd.Dat
                 {"measure": measure, "published": name, **counts, "auc": auc, **limits, "p": float(test.pvalue)}
             )
     found = pd.DataFrame(rows, columns=list(COLUMNS))
-    if len(found):
-        found["q"] = false_discovery_control(found["p"].astype(float))
+    found["q"] = adjusted(found["p"])
     return found
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import comb
 from scipy.stats import f as fisher
-from scipy.stats import false_discovery_control
 
+from wherein.analysis.correction import adjusted
 from wherein.analysis.moderated import Prior, fit_prior, moderate
 
 LEAST_SHARED = 10
@@ -267,11 +267,7 @@ def tail(statistic: np.ndarray, width: int, total: np.ndarray, df: float) -> np.
 
 def tail_q(statistic: np.ndarray, width: int, total: np.ndarray, df: float) -> np.ndarray:
     """(G,) Benjamini-Hochberg of `tail`; NaN where there is no statistic."""
-    found = np.full(len(statistic), np.nan)
-    known = np.isfinite(statistic)
-    if known.any():
-        found[known] = false_discovery_control(tail(statistic[known], width, total[known], df))
-    return found
+    return adjusted(tail(statistic, width, total, df))
 
 
 def pooled_p(

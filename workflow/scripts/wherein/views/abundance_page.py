@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from wherein.views.model import read_tsv
 from wherein.views.model_pages import records
-from wherein.views.site_data import put
+from wherein.views.site_data import put, together
 from wherein.views.site_tables import paths_of
 from wherein.views.style import BAD, GREY, OKABE_ITO, figure_file, heading, nothing_to_show, shortened
 
@@ -48,7 +48,7 @@ def abundance_page(
     rows = pd.read_parquet(paths_of(dict(inputs), "abundance")[0])
     background = read_tsv(paths_of(dict(inputs), "abundance_background")[0])
     named = judged.dropna(subset=["protein"]).groupby("protein")["labels"]
-    first = {name: _together(lists) for name, lists in named}
+    first = {name: together(lists) for name, lists in named}
     rows["labels"] = [";".join(first.get(name, [])) or None for name in rows["protein"]]
     content = {name: rows[name] for name in rows.columns if name not in ("reason", "detected")}
     content["reason"] = [REASONS.get(why, why) if isinstance(why, str) else None for why in rows["reason"]]
@@ -65,10 +65,6 @@ def abundance_page(
         "figure": FIGURE,
         "drawn": [name for name, source in sources.items() if source["kind"] == "simulated"],
     }
-
-
-def _together(lists: Any) -> list[str]:
-    return list(dict.fromkeys(item for each in lists if each is not None for item in each))
 
 
 def draw_abundance(rows: pd.DataFrame, settings: dict[str, Any], path: str | Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from wherein.analysis.aggregate import protein_name
+from wherein.analysis.aggregate import protein_names
 from wherein.channels import ROLES, uri_column
 from wherein.exchange.listing import listed_fields
 from wherein.exchange.mosaic import read_mosaic
@@ -62,7 +62,7 @@ def fields_with_verdict(fields: str, qc: Sequence[str]) -> pd.DataFrame:
     """
     verdicts = read_tables(qc) if len(qc) else pd.DataFrame(columns=qc_schema([]).names)
     known = current_fields(fields)
-    known["name"] = [protein_name(*row) for row in zip(known["genes"], known["ensembl_ids"], strict=True)]
+    known["name"] = protein_names(known)
     known["pixels"] = known[[uri_column(role) for role in ROLES]].notna().any(axis=1)
     columns = ["field_id", "version", "genes", "ensembl_ids", "name", "cell_line", "reagent", "condition", "control",
                "labels", "reliability", "pixel_size_um", "release", "pixels"]  # fmt: skip

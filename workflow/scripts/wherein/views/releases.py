@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from wherein.analysis.aggregate import protein_name
+from wherein.analysis.aggregate import protein_names
 
 CHANGES = {
     "added": "a field that was not there before",
@@ -36,7 +36,7 @@ def read_changes(diff: str, fields: str) -> pd.DataFrame:
     table = pd.read_csv(diff, sep="\t", dtype=str, keep_default_na=False)
     known = pq.read_table(fields, columns=["source", "field_id", "genes", "ensembl_ids"]).to_pandas()
     known = known.drop_duplicates(["source", "field_id"], keep="last")
-    known["protein"] = [protein_name(*row) for row in zip(known["genes"], known["ensembl_ids"], strict=True)]
+    known["protein"] = protein_names(known)
     return table.merge(known[["source", "field_id", "protein"]], on=["source", "field_id"], how="left")
 
 

@@ -183,8 +183,8 @@ def _proteins(run: RunTables, proteins: list[str], pictures: Pictures) -> dict[s
     groups = [by_protein[name] for name in proteins]
     return {
         "name": proteins,
-        "ensembl": [_together(rows["ensembl_ids"]) for rows in groups],
-        "labels": [_together(rows["labels"]) for rows in groups],
+        "ensembl": [together(rows["ensembl_ids"]) for rows in groups],
+        "labels": [together(rows["labels"]) for rows in groups],
         "lines": [sorted(set(rows["cell_line"].dropna())) for rows in groups],
         "reagents": [sorted(set(rows["reagent"].dropna())) for rows in groups],
         "sources": [sorted(set(rows["source"])) for rows in groups],
@@ -214,7 +214,8 @@ def _of_model(model: ModelTables, run: RunTables, proteins: list[str]) -> dict[s
     }
 
 
-def _together(lists: Iterable[Any]) -> list[str]:
+def together(lists: Iterable[Any]) -> list[str]:
+    """The items of several lists, each once, in the order in which they come; None is an empty list."""
     return list(dict.fromkeys(item for each in lists if each is not None for item in each))
 
 
