@@ -29,8 +29,11 @@ def run(tmp_path_factory):
         "kind": "gapnet-pl", "level": "field", "weights": "gapnet-pl-2019", "missing_roles": "skip", "roles": WRONG_WAY,
     }  # fmt: skip
     (house.folder / "swapped.yaml").write_text(yaml.safe_dump({"models": {"gapnet-pl-swapped": swapped}}))
-    arguments = ("--configfile", "config/fields.yaml", "tests/real/fields.yaml", "swapped.yaml")
+    arguments = ("--configfile", "config/fields.yaml", "tests/real/fields.yaml")
     house.snakemake("--cores", "2", *arguments)
+    # of the model that sees two channels swapped the predictions are enough
+    swapped = "results/predictions/gapnet-pl-swapped/fields-0001.parquet"
+    house.snakemake("--cores", "2", *arguments, "swapped.yaml", "--", swapped)
     house.arguments = arguments
     return house
 

@@ -118,8 +118,12 @@ def test_every_job_leaves_a_log_and_a_benchmark(demo):
             assert json.loads((demo.folder / f"results/summaries/{stage}/{shard}.json").read_text())["seconds"] > 0
 
 
-def test_second_run_does_nothing(demo):
+def test_second_run_does_nothing_and_costs_nothing(demo):
     assert demo.planned() == {}
+    demo.snakemake("cost", "--cores", "1")
+    told = pd.read_csv(demo.folder / "results/report/cost.tsv", sep="\t", keep_default_na=False)
+    assert len(told)
+    assert set(told["to_do"]) == {0}
 
 
 def python_of_readme(word):
