@@ -230,3 +230,19 @@ def test_what_runs_on_request_runs(demo):
     assert 0 < zarr.open_group(levels / "cells.zarr", mode="r")["X"].shape[0] <= kept
     done = demo.planned(*asked, "--", "results/aggregates/classic", *wanted)
     assert done == {}
+
+
+def test_maps_of_models_are_laid_over_one_another(demo):
+    demo.snakemake("all_aligned", "--cores", "2")
+    assert demo.planned("all_aligned") == {}
+    aligned = pd.read_parquet(demo.folder / "results/aligned/models.parquet")
+    assert list(aligned["map"].unique()) == ["classic", "gapnet-pl-untrained"]
+    for name, own in aligned.groupby("map"):
+        units = pd.read_parquet(demo.folder / f"results/atlas/{name}/neighbours.parquet")
+        assert set(own["protein"]) == set(units["protein"])
+        assert np.isfinite(own[["umap_1", "umap_2"]]).all(axis=None)
+    # every protein that is on both maps says how far apart the two have it
+    second = aligned[aligned["place"] == 1]
+    assert second["shift"].notna().all()
+    figures = demo.folder / "results/report/figures/aligned"
+    assert {path.stem for path in figures.rglob("*.png")} == {"models", "classic", "gapnet-pl-untrained"}
