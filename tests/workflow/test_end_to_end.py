@@ -211,14 +211,24 @@ def test_labels_are_audited_and_known_mistakes_are_counted(demo):
 
 
 def test_what_runs_on_request_runs(demo):
-    """Queries, aggregated levels and contrasts are no part of a plain run."""
+    """Queries, aggregated levels, contrasts and people's judgements are no part of a plain run."""
     genes = pd.read_parquet(demo.folder / "results/atlas/classic/neighbours.parquet")["protein"].unique()
     gene = next(name for name in genes if name.isalnum())
     contrast = {"name": "lines", "a": {"cell_line": "A-431"}, "b": {"cell_line": "U-2 OS"}}
-    (demo.folder / "request.yaml").write_text(yaml.safe_dump({"query": gene, "biology": {"contrasts": [contrast]}}))
+    # an expert who says what is published, and one who says the same of every field
+    fields = pd.read_parquet(demo.folder / "results/catalog/fields.parquet").query("not control")
+    judged = fields.assign(locations=fields["labels"].str.join(";"), annotator="first", group="expert")
+    judged = pd.concat([judged, judged.assign(locations="Cytosol", annotator="second")])
+    judged[["field_id", "annotator", "group", "locations"]].to_csv(demo.folder / "people.tsv", sep="\t", index=False)
+    request = {"query": gene, "biology": {"contrasts": [contrast]}, "evaluate": {"annotations": "people.tsv"}}
+    (demo.folder / "request.yaml").write_text(yaml.safe_dump(request))
     asked = ("--configfile", "config/config.yaml", "request.yaml")
     folder = demo.folder / "results/biology/classic/contrasts/lines"
-    wanted = (f"results/find/{gene}/classic/index.html", str(folder.relative_to(demo.folder) / "proteins.tsv"))
+    wanted = (
+        f"results/find/{gene}/classic/index.html",
+        "results/biology/classic/contrasts/lines/proteins.tsv",
+        "results/evaluation/classic/judges.tsv",
+    )
     demo.snakemake("--cores", "2", *asked, "--", "results/aggregates/classic", *wanted)
     units = pd.read_csv(demo.folder / f"results/find/{gene}/classic/units.tsv", sep="\t")
     assert (units["score"].diff().dropna() <= 1e-9).all()
@@ -228,6 +238,13 @@ def test_what_runs_on_request_runs(demo):
     assert {path.stem for path in levels.glob("*.h5ad")} == {"cells", "fields", "samples", "reagents", "proteins"}
     kept = tables(demo, "results/cells/*.parquet")["status"].eq("kept").sum()
     assert 0 < zarr.open_group(levels / "cells.zarr", mode="r")["X"].shape[0] <= kept
+    judges = pd.read_csv(demo.folder / "results/evaluation/classic/judges.tsv", sep="\t").set_index("judge")
+    assert judges.loc["first", "accuracy"] == 1
+    assert judges.loc["second", "accuracy"] < 0.5
+    assert judges.loc["first", ["both", "model_only", "judge_only", "neither"]].sum() == judges.loc["first", "n"]
+    told = json.loads((demo.folder / "results/evaluation/classic/breakdown.json").read_text())["people"]
+    assert told["agreement"]["n_units"] == fields["field_id"].nunique()
+    assert told["n_fields"] >= judges.loc["first", "n"]
     done = demo.planned(*asked, "--", "results/aggregates/classic", *wanted)
     assert done == {}
 
