@@ -17,8 +17,8 @@ class Null(NamedTuple):
     Attributes:
         p: (C, T) share of permutations, the run itself counted as one, in which any set reaches so small a p in any
             cluster: Westfall and Young's single-step minimum, which holds whatever sets have in common.
-        q: (C, T) pairs with so small a p in a permutation, on average, over those that were found: a false discovery
-            rate that supposes nothing of how sets overlap.
+        q: (C, T) pairs with so small a p in a permutation, on average, the run itself counted as one, over those that
+            were found: a false discovery rate that supposes nothing of how sets overlap.
         smallest: (B,) smallest p of each permutation.
         levels: (M,) p-values that occurred, rising.
         mean_below: (M,) pairs at or below each of them in a permutation, on average.
@@ -109,6 +109,8 @@ def _null(found: Overlaps, slots: _Slots, counts: np.ndarray, smallest: np.ndarr
     there = np.searchsorted(p[order], p[order] * TIE, side="right")
     place = np.searchsorted(levels, p[order] * TIE, side="right")
     chance = np.where(place > 0, below[np.maximum(place - 1, 0)], 0.0) if len(levels) else np.zeros(len(p))
+    # the run itself is one of the permutations: a rate of 0 would say more than they can tell
+    chance = (chance * len(smallest) + there) / (len(smallest) + 1)
     # a smaller p is never worth less: the least rate among all thresholds that would find it
     rate = np.minimum(np.minimum.accumulate((chance / there)[::-1])[::-1], 1.0)
     q = np.empty(len(p))
