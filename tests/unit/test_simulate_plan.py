@@ -293,7 +293,7 @@ def test_seed_of_depends_on_every_part():
 
 def test_the_catalog_needs_no_drawing_code():
     closure = {path.name for path in import_closure(SCRIPTS / "wherein" / "simulate" / "plan.py")}
-    assert closure == {"plan.py", "proteins.py", "spec.py", "channels.py", "digest.py", "__init__.py"}
+    assert closure == {"plan.py", "proteins.py", "spec.py", "atomic.py", "channels.py", "digest.py", "__init__.py"}
 
 
 def test_conditions_move_a_share_of_the_proteins_and_nothing_else():

@@ -10,7 +10,6 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from wherein.analysis.nearest import nearest_points
 from wherein.tables import read_metadata, read_tables
 from wherein.views.cell_pictures import CONTROLS
 from wherein.views.examples import fields_with_verdict
@@ -209,25 +208,32 @@ def predicted_locations(model: ModelTables, judged: pd.DataFrame, most: int = 3)
     return found
 
 
-def neighbours(model: ModelTables, most: int = 6) -> dict[str, list[tuple[str, float]]]:
+def neighbours(model: ModelTables, most: int = 6, block: int = 512) -> dict[str, list[tuple[str, float]]]:
     """Proteins that look most alike to a model: nearest by Euclidean distance of their principal components.
 
     Args:
         model: with the atlas of its proteins.
         most: most neighbours of a protein.
+        block: proteins whose distances are held in memory at once.
 
     Returns:
         protein -> (other protein, distance), the nearest first; empty for a protein without position.
     """
     names = [str(name) for name in model.proteins.obs_names]
     codes = np.asarray(model.proteins.obsm.get("X_pca", model.proteins.X), np.float64)
-    if not codes.size:
-        return {name: [] for name in names}
-    near = nearest_points(codes, most, "euclidean")
-    return {
-        name: [(names[other], float(far)) for other, far in zip(others, distances, strict=True) if other >= 0]
-        for name, others, distances in zip(names, near.index, near.distance, strict=True)
-    }
+    found: dict[str, list[tuple[str, float]]] = {name: [] for name in names}
+    if len(names) < 2 or not codes.size:
+        return found
+    norms = (codes**2).sum(axis=1)
+    for start in range(0, len(names), block):
+        own = slice(start, start + block)
+        squared = np.maximum(norms[own, None] + norms[None] - 2 * codes[own] @ codes.T, 0)
+        squared[np.arange(squared.shape[0]), np.arange(start, start + squared.shape[0])] = np.inf
+        nearest = np.argsort(squared, axis=1, kind="stable")[:, : min(most, len(names) - 1)]
+        for row, best in enumerate(nearest):
+            finite = [other for other in best if np.isfinite(squared[row, other])]
+            found[names[start + row]] = [(names[other], float(np.sqrt(squared[row, other]))) for other in finite]
+    return found
 
 
 def _json(path: str) -> dict[str, Any]:
